@@ -1,0 +1,317 @@
+//! The port that a channel crate implements, and the kit every adapter shares.
+//!
+//! An adapter turns a platform's messages into [`Inbound`] and pushes them into its [`Ingress`]; it tells
+//! the platform "received" only after [`Ingress::push`] returned. It sends what the host hands to
+//! [`Channel::send`] and sorts every failure by what happens next ([`SendError`]). It decides nothing.
+
+pub mod markdown;
+pub mod split;
+
+use async_trait::async_trait;
+pub use nanoclaw_contract::content::{Choice, Question, Quote};
+pub use nanoclaw_contract::ids::{
+    Address, ChannelType, PlatformId, PlatformMessageId, QuestionId, ThreadId,
+};
+use nanoclaw_contract::time::Timestamp;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A channel that an install can have.
+pub struct ChannelDef {
+    /// Its name and channel type.
+    pub name: &'static str,
+    /// Connects it. Called again, with backoff, when it fails.
+    pub start: fn(Start) -> StartFuture,
+}
+
+/// A channel being connected.
+pub type StartFuture =
+    std::pin::Pin<Box<dyn Future<Output = Result<Arc<dyn Channel>, StartError>> + Send>>;
+
+/// What a channel gets when it starts.
+#[derive(Clone)]
+pub struct Start {
+    /// Where its messages go.
+    pub ingress: Arc<dyn Ingress>,
+    /// The data folder of the install; a channel keeps its files below `data/channels/<name>`.
+    pub data: PathBuf,
+    /// Reads a setting, such as a token.
+    pub setting: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+/// Why a channel did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It is not set up; the text says what is missing. It is not tried again.
+    #[error("not configured: {0}")]
+    NotConfigured(String),
+    /// The platform was not reached; it is tried again.
+    #[error("{0}")]
+    Unreachable(String),
+    /// It cannot work as it is set up; the text says what to change. It is not tried again.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// What a platform offers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether a thread is a conversation of its own.
+    pub threads: bool,
+    /// Whether a sent message can be changed.
+    pub edits: bool,
+    /// Whether the agent can react to a message.
+    pub reactions: bool,
+    /// Whether a question can have buttons; otherwise it is asked as numbered text.
+    pub buttons: bool,
+    /// Whether files can be sent.
+    pub files: bool,
+    /// Whether sending the same key twice shows one message.
+    pub idempotent: bool,
+}
+
+/// A live channel.
+#[async_trait]
+pub trait Channel: Send + Sync + 'static {
+    /// What the platform offers.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Sends one message. Returns when the platform has it.
+    async fn send(&self, message: &Outgoing) -> Result<Receipt, SendError>;
+
+    /// Shows that the agent is typing, or that it no longer is. Best effort.
+    async fn typing(&self, to: &Address, typing: Typing) {
+        let _ = (to, typing);
+    }
+
+    /// Follows a thread in which the agent was mentioned. Must not mind being told twice.
+    async fn subscribe(&self, to: &Address) {
+        let _ = to;
+    }
+
+    /// The direct chat with a person, opened if need be.
+    async fn open_dm(&self, handle: &str) -> Result<PlatformId, SendError> {
+        PlatformId::parse(handle).map_err(|e| SendError::Reject { why: e.to_string() })
+    }
+
+    /// What people call a chat.
+    async fn chat_name(&self, chat: &PlatformId) -> Option<String> {
+        let _ = chat;
+        None
+    }
+
+    /// Disconnects.
+    async fn stop(&self) {}
+}
+
+/// Whether the agent is typing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Typing {
+    /// It is.
+    On,
+    /// It no longer is.
+    Off,
+}
+
+/// Something to be sent.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where to.
+    pub to: Address,
+    /// What.
+    pub body: Body,
+    /// The same for every attempt at the same message; platforms that know such keys show it once.
+    pub key: String,
+    /// What the message answers, as the platform calls it.
+    pub reply_to: Option<PlatformMessageId>,
+}
+
+/// What is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Markdown and files.
+    Text {
+        /// Markdown.
+        markdown: String,
+        /// Files, already on host-owned storage.
+        files: Vec<OutFile>,
+    },
+    /// A new text for a sent message.
+    Edit {
+        /// Which.
+        message: PlatformMessageId,
+        /// Markdown.
+        markdown: String,
+    },
+    /// A reaction.
+    React {
+        /// To which message.
+        message: PlatformMessageId,
+        /// Shortcode or character.
+        emoji: String,
+    },
+    /// A question.
+    Ask(Question),
+    /// A card without a question.
+    Card {
+        /// Heading.
+        title: Option<String>,
+        /// Markdown.
+        markdown: String,
+    },
+}
+
+/// A file to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutFile {
+    /// Its name.
+    pub name: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The platform has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// What the platform calls the message, if it says.
+    pub id: Option<PlatformMessageId>,
+}
+
+/// Why a message was not sent, by what happens next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// Try again, not before `after`.
+    #[error("{why}")]
+    Retry {
+        /// What the platform asked for.
+        after: Option<Duration>,
+        /// What happened.
+        why: String,
+    },
+    /// This message will never be taken; others will.
+    #[error("{why}")]
+    Reject {
+        /// What the platform said.
+        why: String,
+    },
+    /// Nothing can be sent until somebody mends the channel.
+    #[error("{why}")]
+    Broken {
+        /// What is wrong and what to do.
+        why: String,
+    },
+}
+
+/// Where an adapter's messages go.
+#[async_trait]
+pub trait Ingress: Send + Sync + 'static {
+    /// Takes one message. When this returns `Ok`, it is on disk or was decided to be ignored, and the
+    /// platform may be told "received". An error means: not received, deliver it again.
+    async fn push(&self, message: Inbound) -> Result<(), IngressError>;
+
+    /// Takes the answer to a question.
+    async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError>;
+}
+
+/// The message was not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct IngressError(pub String);
+
+/// A message from a platform, every fact stated.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// Where it was said.
+    pub at: Address,
+    /// Where answers go, if elsewhere.
+    pub reply: Option<Address>,
+    /// The platform's id of it; a redelivery has the same.
+    pub id: PlatformMessageId,
+    /// When it was said.
+    pub timestamp: Timestamp,
+    /// Who said it.
+    pub sender: Sender,
+    /// What was said.
+    pub text: String,
+    /// Whether the agent was addressed.
+    pub mention: Mention,
+    /// What kind of chat it was said in.
+    pub chat: ChatKind,
+    /// Files that came along.
+    pub files: Vec<InFile>,
+    /// The message it answers.
+    pub reply_to: Option<Quote>,
+    /// The one agent it is for, where the channel knows; others are not asked.
+    pub only_for: Option<String>,
+}
+
+/// Who said it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The platform's stable id of the person; never a name that people choose.
+    pub handle: String,
+    /// What people call them.
+    pub name: Option<String>,
+}
+
+/// Whether the agent was addressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mention {
+    /// By name, by reply, or in a direct chat.
+    Yes,
+    /// Not at all.
+    No,
+}
+
+/// What kind of chat it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChatKind {
+    /// One person and the agent.
+    Direct,
+    /// Several people.
+    Group,
+}
+
+/// A file that came along.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFile {
+    /// `image`, `audio`, `file` …
+    pub kind: String,
+    /// Its name; never trusted.
+    pub name: String,
+    /// Its media type.
+    pub mime: Option<String>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The answer to a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Which question.
+    pub question: QuestionId,
+    /// The value of the chosen option.
+    pub value: String,
+    /// Where it was answered.
+    pub channel: ChannelType,
+    /// Who answered.
+    pub sender: Sender,
+}
+
+/// What became of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerOutcome {
+    /// It was taken; the card may say this.
+    Taken {
+        /// The chosen option's `selected_label`.
+        label: String,
+    },
+    /// Nobody is waiting for it any more.
+    Late,
+    /// This person may not answer it.
+    Refused {
+        /// Why.
+        why: String,
+    },
+}

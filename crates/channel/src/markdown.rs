@@ -1,0 +1,1 @@
+//! One Markdown tree, printed per dialect.

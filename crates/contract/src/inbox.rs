@@ -1,0 +1,559 @@
+//! `inbound.db`: the host pushes, the runner looks.
+//!
+//! Durable point: a message is received when [`Inbox::push`] returns.
+
+use crate::ids::{
+    Address, AgentId, ChannelType, MessageId, OutId, PlatformId, PlatformMessageId, ThreadId,
+};
+use crate::message::{
+    AckStatus, DeliveredStatus, Destination, InKind, InRow, InStatus, NewIn, Target, Trigger,
+};
+use crate::time::{self, Timestamp};
+use crate::{Error, INBOUND_SQL, Step as _};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+const BUSY: Duration = Duration::from_secs(5);
+
+/// The host's hand on the inbox: the only writer.
+#[derive(Debug)]
+pub struct Inbox {
+    conn: Connection,
+}
+
+/// What became of one pushed row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It is new.
+    New,
+    /// A row of this id is there already; nothing was changed.
+    Duplicate,
+}
+
+/// When a session has work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// There is something to do now.
+    Now,
+    /// There will be at this time.
+    At(Timestamp),
+    /// Nothing is waiting.
+    Never,
+}
+
+/// What became of one outbound message.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// The outbound message.
+    pub id: OutId,
+    /// How it ended.
+    pub status: DeliveredStatus,
+    /// What the platform calls it.
+    pub platform_id: Option<PlatformMessageId>,
+}
+
+impl Inbox {
+    /// Opens the file, making it or adding what an older version lacks.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let conn = Connection::open(path).step("open inbound.db")?;
+        conn.busy_timeout(BUSY).step("set busy timeout")?;
+        // TRUNCATE is DELETE without the folder sync: the same file to every reader, one fsync less.
+        conn.query_row("PRAGMA journal_mode = TRUNCATE", [], |_| Ok(()))
+            .step("set journal mode")?;
+        add_missing_columns(&conn)?;
+        conn.execute_batch(INBOUND_SQL).step("create inbound.db")?;
+        Ok(Self { conn })
+    }
+
+    /// Writes rows in one transaction, in order. A known id is left alone.
+    pub fn push(&mut self, rows: &[NewIn]) -> Result<Vec<Pushed>, Error> {
+        let tx = self
+            .conn
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .step("begin push")?;
+        let mut out = Vec::with_capacity(rows.len());
+        {
+            let max: i64 = tx
+                .prepare_cached("SELECT COALESCE(MAX(seq), 0) FROM messages_in")
+                .step("read seq")?
+                .query_row([], |r| r.get(0))
+                .step("read seq")?;
+            let mut seq = max - max.rem_euclid(2);
+            let mut insert = tx
+                .prepare_cached(
+                    "INSERT INTO messages_in (id, seq, kind, timestamp, status, process_after, recurrence, series_id, trigger,
+                        platform_id, channel_type, thread_id, content, source_session_id, on_wake)
+                     VALUES (?1, ?2, ?3, ?4, 'pending', ?5, ?6, ?1, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                     ON CONFLICT (id) DO NOTHING",
+                )
+                .step("push")?;
+            for row in rows {
+                let reply = row.reply.as_ref();
+                let fresh = insert
+                    .execute(params![
+                        row.id,
+                        seq + 2,
+                        row.kind,
+                        time::iso(row.timestamp),
+                        row.process_after.map(time::iso),
+                        row.recurrence,
+                        i64::from(row.trigger == Trigger::Wake),
+                        reply.map(|a| &a.platform_id),
+                        reply.map(|a| &a.channel_type),
+                        reply.and_then(|a| a.thread_id.as_ref()),
+                        row.content,
+                        row.source,
+                        row.on_wake,
+                    ])
+                    .step("push")?;
+                if fresh == 1 {
+                    seq += 2;
+                    out.push(Pushed::New);
+                } else {
+                    out.push(Pushed::Duplicate);
+                }
+            }
+        }
+        tx.commit().step("commit push")?;
+        Ok(out)
+    }
+
+    /// Records in one transaction how outbound messages ended and what the runner finished.
+    pub fn settle(
+        &mut self,
+        done: &[Settled],
+        acks: &[(MessageId, AckStatus)],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let tx = self
+            .conn
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+            .step("begin settle")?;
+        for s in done {
+            tx.prepare_cached(
+                "INSERT INTO delivered (message_out_id, platform_message_id, status, delivered_at) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (message_out_id) DO NOTHING",
+            )
+            .step("settle")?
+            .execute(params![s.id, s.platform_id, s.status, time::sqlite(now)])
+            .step("settle")?;
+        }
+        for (id, status) in acks {
+            let new = match status {
+                AckStatus::Processing => continue,
+                AckStatus::Completed => InStatus::Completed,
+                AckStatus::Failed => InStatus::Failed,
+            };
+            tx.prepare_cached(
+                "UPDATE messages_in SET status = ?2 WHERE id = ?1 AND status = 'pending'",
+            )
+            .step("settle")?
+            .execute(params![id, new])
+            .step("settle")?;
+        }
+        tx.commit().step("commit settle")
+    }
+
+    /// Whether the outbound message has ended, and how.
+    pub fn settled(&self, id: &OutId) -> Result<Option<Settled>, Error> {
+        self.conn
+            .prepare_cached(
+                "SELECT status, platform_message_id FROM delivered WHERE message_out_id = ?1",
+            )
+            .step("look up delivered")?
+            .query_row([id], |r| {
+                Ok(Settled { id: id.clone(), status: r.get(0)?, platform_id: r.get(1)? })
+            })
+            .optional()
+            .step("look up delivered")
+    }
+
+    /// When the agent has something to do. Rows in `finished` are done, only not yet settled.
+    pub fn due(&self, now: Timestamp) -> Result<Due, Error> {
+        let mut query = self
+            .conn
+            .prepare_cached(
+                "SELECT process_after FROM messages_in WHERE status = 'pending' AND trigger = 1",
+            )
+            .step("look for due rows")?;
+        let mut due = Due::Never;
+        let rows =
+            query.query_map([], |r| r.get::<_, Option<String>>(0)).step("look for due rows")?;
+        for at in rows {
+            let Some(text) = at.step("look for due rows")? else { return Ok(Due::Now) };
+            // An unreadable time must not hide the row for ever.
+            let Some(at) = time::parse(&text) else { return Ok(Due::Now) };
+            if at <= now {
+                return Ok(Due::Now);
+            }
+            due = match due {
+                Due::At(earlier) if earlier <= at => due,
+                Due::Now | Due::At(_) | Due::Never => Due::At(at),
+            };
+        }
+        Ok(due)
+    }
+
+    /// Puts a row off after a failed try, or gives it up with `None`.
+    pub fn retry(&self, id: &MessageId, next: Option<Timestamp>) -> Result<(), Error> {
+        let sql = match next {
+            Some(_) => {
+                "UPDATE messages_in SET tries = tries + 1, process_after = ?2 WHERE id = ?1 AND status = 'pending'"
+            }
+            None => {
+                "UPDATE messages_in SET tries = tries + 1, status = 'failed', process_after = COALESCE(?2, process_after) WHERE id = ?1 AND status = 'pending'"
+            }
+        };
+        self.conn
+            .prepare_cached(sql)
+            .step("retry")?
+            .execute(params![id, next.map(time::iso)])
+            .step("retry")
+            .map(|_| ())
+    }
+
+    /// One row, with its status.
+    pub fn get(&self, id: &MessageId) -> Result<Option<(InRow, InStatus)>, Error> {
+        self.conn
+            .prepare_cached(&format!("SELECT {COLUMNS}, status FROM messages_in WHERE id = ?1"))
+            .step("read message")?
+            .query_row([id], |r| Ok((in_row(r)?, r.get("status")?)))
+            .optional()
+            .step("read message")
+    }
+
+    /// Replaces the names the agent may write to.
+    pub fn set_destinations(&mut self, all: &[Destination]) -> Result<(), Error> {
+        if destinations(&self.conn)? == all {
+            return Ok(());
+        }
+        let tx = self.conn.transaction().step("begin destinations")?;
+        tx.execute("DELETE FROM destinations", []).step("replace destinations")?;
+        for d in all {
+            let (kind, channel, platform, agent) = match &d.target {
+                Target::Channel { channel_type, platform_id } => {
+                    ("channel", Some(channel_type), Some(platform_id), None)
+                }
+                Target::Agent(agent) => ("agent", None, None, Some(agent)),
+            };
+            tx.execute(
+                "INSERT OR REPLACE INTO destinations (name, display_name, type, channel_type, platform_id, agent_group_id)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![d.name, d.display_name, kind, channel, platform, agent],
+            )
+            .step("replace destinations")?;
+        }
+        tx.commit().step("commit destinations")
+    }
+
+    /// Says which conversation this session belongs to.
+    pub fn set_routing(&self, to: Option<&Address>) -> Result<(), Error> {
+        if routing(&self.conn)?.as_ref() == to {
+            return Ok(());
+        }
+        self.conn
+            .execute(
+                "INSERT INTO session_routing (id, channel_type, platform_id, thread_id) VALUES (1, ?1, ?2, ?3)
+                 ON CONFLICT (id) DO UPDATE SET channel_type = ?1, platform_id = ?2, thread_id = ?3",
+                params![
+                    to.map(|a| &a.channel_type),
+                    to.map(|a| &a.platform_id),
+                    to.and_then(|a| a.thread_id.as_ref())
+                ],
+            )
+            .step("set routing")
+            .map(|_| ())
+    }
+
+    /// How many rows there are, and how many wait.
+    pub fn counts(&self) -> Result<(i64, i64), Error> {
+        let count = |sql| self.conn.query_row(sql, [], |r| r.get(0)).step("count messages");
+        Ok((
+            count("SELECT COUNT(*) FROM messages_in")?,
+            count("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")?,
+        ))
+    }
+}
+
+/// v2 files may lack columns that later versions added.
+fn add_missing_columns(conn: &Connection) -> Result<(), Error> {
+    let have = columns(conn, "messages_in")?;
+    if have.is_empty() {
+        return Ok(());
+    }
+    for (name, sql) in [
+        (
+            "series_id",
+            "ALTER TABLE messages_in ADD COLUMN series_id TEXT; UPDATE messages_in SET series_id = id",
+        ),
+        ("trigger", "ALTER TABLE messages_in ADD COLUMN trigger INTEGER NOT NULL DEFAULT 1"),
+        ("source_session_id", "ALTER TABLE messages_in ADD COLUMN source_session_id TEXT"),
+        ("on_wake", "ALTER TABLE messages_in ADD COLUMN on_wake INTEGER NOT NULL DEFAULT 0"),
+    ] {
+        if !have.contains(name) {
+            conn.execute_batch(sql).step("upgrade messages_in")?;
+        }
+    }
+    let have = columns(conn, "delivered")?;
+    for (name, sql) in [
+        ("platform_message_id", "ALTER TABLE delivered ADD COLUMN platform_message_id TEXT"),
+        ("status", "ALTER TABLE delivered ADD COLUMN status TEXT NOT NULL DEFAULT 'delivered'"),
+    ] {
+        if !have.is_empty() && !have.contains(name) {
+            conn.execute_batch(sql).step("upgrade delivered")?;
+        }
+    }
+    Ok(())
+}
+
+fn columns(conn: &Connection, table: &str) -> Result<BTreeSet<String>, Error> {
+    let mut query = conn.prepare("SELECT name FROM pragma_table_info(?1)").step("read columns")?;
+    let names = query.query_map([table], |r| r.get(0)).step("read columns")?;
+    names.collect::<rusqlite::Result<_>>().step("read columns")
+}
+
+const COLUMNS: &str = "id, seq, kind, timestamp, trigger, tries, channel_type, platform_id, thread_id, content, on_wake";
+
+fn in_row(r: &Row<'_>) -> rusqlite::Result<InRow> {
+    Ok(InRow {
+        id: r.get("id")?,
+        seq: r.get::<_, Option<i64>>("seq")?.unwrap_or(0),
+        kind: r.get("kind")?,
+        timestamp: r.get("timestamp")?,
+        trigger: if r.get::<_, i64>("trigger")? == 0 { Trigger::Context } else { Trigger::Wake },
+        tries: r.get::<_, Option<i64>>("tries")?.unwrap_or(0),
+        channel_type: parsed(r, "channel_type", ChannelType::parse)?,
+        platform_id: parsed(r, "platform_id", PlatformId::parse)?,
+        thread_id: parsed(r, "thread_id", ThreadId::parse)?,
+        content: r.get("content")?,
+        on_wake: r.get::<_, i64>("on_wake")? != 0,
+    })
+}
+
+/// An empty or unusable address part counts as absent.
+fn parsed<T, E>(
+    r: &Row<'_>,
+    column: &str,
+    parse: impl Fn(String) -> Result<T, E>,
+) -> rusqlite::Result<Option<T>> {
+    Ok(r.get::<_, Option<String>>(column)?.and_then(|text| parse(text).ok()))
+}
+
+fn destinations(conn: &Connection) -> Result<Vec<Destination>, Error> {
+    let mut query = conn
+        .prepare_cached(
+            "SELECT name, display_name, type, channel_type, platform_id, agent_group_id FROM destinations ORDER BY name",
+        )
+        .step("read destinations")?;
+    let mut out = Vec::new();
+    let mut rows = query.query([]).step("read destinations")?;
+    while let Some(r) = rows.next().step("read destinations")? {
+        let read = || -> rusqlite::Result<Option<Destination>> {
+            let target = match r.get::<_, String>(2)?.as_str() {
+                "agent" => parsed(r, "agent_group_id", AgentId::parse)?.map(Target::Agent),
+                _ => match (
+                    parsed(r, "channel_type", ChannelType::parse)?,
+                    parsed(r, "platform_id", PlatformId::parse)?,
+                ) {
+                    (Some(channel_type), Some(platform_id)) => {
+                        Some(Target::Channel { channel_type, platform_id })
+                    }
+                    _ => None,
+                },
+            };
+            let (name, display_name) = (r.get(0)?, r.get(1)?);
+            Ok(target.map(|target| Destination { name, display_name, target }))
+        };
+        out.extend(read().step("read destinations")?);
+    }
+    Ok(out)
+}
+
+fn routing(conn: &Connection) -> Result<Option<Address>, Error> {
+    let found = conn
+        .prepare_cached(
+            "SELECT channel_type, platform_id, thread_id FROM session_routing WHERE id = 1",
+        )
+        .step("read routing")?
+        .query_row([], |r| {
+            Ok((
+                parsed(r, "channel_type", ChannelType::parse)?,
+                parsed(r, "platform_id", PlatformId::parse)?,
+                parsed(r, "thread_id", ThreadId::parse)?,
+            ))
+        })
+        .optional()
+        .step("read routing")?;
+    Ok(match found {
+        Some((Some(channel_type), Some(platform_id), thread_id)) => {
+            Some(Address { channel_type, platform_id, thread_id })
+        }
+        _ => None,
+    })
+}
+
+/// The runner's eye on the inbox: read-only, also through a read-only mount.
+#[derive(Debug)]
+pub struct InboxReader {
+    conn: Connection,
+    has_on_wake: bool,
+}
+
+impl InboxReader {
+    /// Opens the file for reading.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let conn = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )
+        .step("open inbound.db")?;
+        conn.busy_timeout(BUSY).step("set busy timeout")?;
+        conn.pragma_update(None, "mmap_size", 0).step("set mmap size")?;
+        let has_on_wake = columns(&conn, "messages_in")?.contains("on_wake");
+        Ok(Self { conn, has_on_wake })
+    }
+
+    /// Rows that wait and are due, oldest first, at most `limit`, except those in `skip` and, unless
+    /// this is the first look of a fresh container, those for it alone. Never system rows.
+    pub fn pending(
+        &self,
+        look: Look,
+        skip: &BTreeSet<MessageId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<InRow>, Error> {
+        self.select("kind <> 'system'", look, skip, limit, now)
+    }
+
+    /// Answers for the runner itself that wait.
+    pub fn system(
+        &self,
+        skip: &BTreeSet<MessageId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<InRow>, Error> {
+        self.select("kind = 'system'", Look::Later, skip, limit, now)
+    }
+
+    fn select(
+        &self,
+        kind: &str,
+        look: Look,
+        skip: &BTreeSet<MessageId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<InRow>, Error> {
+        let columns = if self.has_on_wake {
+            COLUMNS.to_owned()
+        } else {
+            COLUMNS.replace("on_wake", "0 AS on_wake")
+        };
+        let mut query = self
+            .conn
+            .prepare_cached(&format!(
+                "SELECT {columns}, process_after FROM messages_in WHERE status = 'pending' AND {kind} ORDER BY seq"
+            ))
+            .step("look for messages")?;
+        let mut out = Vec::new();
+        let mut rows = query.query([]).step("look for messages")?;
+        while out.len() < limit {
+            let Some(r) = rows.next().step("look for messages")? else { break };
+            let after: Option<String> = r.get("process_after").step("look for messages")?;
+            if after.as_deref().and_then(time::parse).is_some_and(|at| at > now) {
+                continue;
+            }
+            // One row that breaks the contract must not hide the others.
+            let Ok(row) = in_row(r) else { continue };
+            if !skip.contains(&row.id) && (look == Look::First || !row.on_wake) {
+                out.push(row);
+            }
+        }
+        Ok(out)
+    }
+
+    /// When the earliest row becomes due that is not due yet.
+    pub fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT process_after FROM messages_in WHERE status = 'pending' AND process_after IS NOT NULL")
+            .step("look for due rows")?;
+        let rows = query.query_map([], |r| r.get::<_, String>(0)).step("look for due rows")?;
+        Ok(rows.flatten().filter_map(|t| time::parse(&t)).filter(|at| *at > now).min())
+    }
+
+    /// Which of these rows the host still holds as pending.
+    pub fn still_pending(&self, ids: &BTreeSet<MessageId>) -> Result<BTreeSet<MessageId>, Error> {
+        let mut query = self
+            .conn
+            .prepare_cached("SELECT 1 FROM messages_in WHERE id = ?1 AND status = 'pending'")
+            .step("read status")?;
+        let mut out = BTreeSet::new();
+        for id in ids {
+            if query.exists([id]).step("read status")? {
+                out.insert(id.clone());
+            }
+        }
+        Ok(out)
+    }
+
+    /// The names the agent may write to, by name.
+    pub fn destinations(&self) -> Result<Vec<Destination>, Error> {
+        destinations(&self.conn)
+    }
+
+    /// The conversation this session belongs to.
+    pub fn routing(&self) -> Result<Option<Address>, Error> {
+        routing(&self.conn)
+    }
+
+    /// The newest row from a chat: its thread, and the row to answer.
+    pub fn latest_from(
+        &self,
+        channel: &ChannelType,
+        platform: &PlatformId,
+    ) -> Result<Option<(MessageId, Option<ThreadId>)>, Error> {
+        self.conn
+            .prepare_cached("SELECT id, thread_id FROM messages_in WHERE channel_type = ?1 AND platform_id = ?2 ORDER BY seq DESC LIMIT 1")
+            .step("read latest")?
+            .query_row(params![channel, platform], |r| Ok((r.get(0)?, parsed(r, "thread_id", ThreadId::parse)?)))
+            .optional()
+            .step("read latest")
+    }
+
+    /// The row with this number.
+    pub fn by_seq(&self, seq: i64) -> Result<Option<InRow>, Error> {
+        let columns = if self.has_on_wake {
+            COLUMNS.to_owned()
+        } else {
+            COLUMNS.replace("on_wake", "0 AS on_wake")
+        };
+        self.conn
+            .prepare_cached(&format!("SELECT {columns} FROM messages_in WHERE seq = ?1"))
+            .step("read message")?
+            .query_row([seq], in_row)
+            .optional()
+            .step("read message")
+    }
+
+    /// What the platform calls an outbound message that was delivered.
+    pub fn platform_message_id(&self, id: &OutId) -> Result<Option<PlatformMessageId>, Error> {
+        self.conn
+            .prepare_cached("SELECT platform_message_id FROM delivered WHERE message_out_id = ?1")
+            .step("read delivered")?
+            .query_row([id], |r| r.get(0))
+            .optional()
+            .step("read delivered")
+            .map(Option::flatten)
+    }
+}
+
+/// Whether this is the first look of a fresh container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Look {
+    /// It is.
+    First,
+    /// It is not.
+    Later,
+}

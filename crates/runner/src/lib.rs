@@ -1,0 +1,4 @@
+//! The process inside a box.
+
+pub mod provider;
+pub mod tools;

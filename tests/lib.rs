@@ -1,0 +1,1 @@
+//! End-to-end tests; the crate itself is empty.
