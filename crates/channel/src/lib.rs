@@ -4,6 +4,7 @@
 //! the platform "received" only after [`Ingress::push`] returned. It sends what the host hands to
 //! [`Channel::send`] and sorts every failure by what happens next ([`SendError`]). It decides nothing.
 
+pub mod ask;
 pub mod markdown;
 pub mod split;
 
@@ -13,6 +14,7 @@ pub use nanoclaw_contract::ids::{
     Address, ChannelType, PlatformId, PlatformMessageId, QuestionId, ThreadId,
 };
 use nanoclaw_contract::time::Timestamp;
+pub use nanoclaw_contract::{ids, time};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,9 +27,11 @@ pub struct ChannelDef {
     pub start: fn(Start) -> StartFuture,
 }
 
+/// A channel that was connected, or why not.
+pub type Started = Result<Arc<dyn Channel>, StartError>;
+
 /// A channel being connected.
-pub type StartFuture =
-    std::pin::Pin<Box<dyn Future<Output = Result<Arc<dyn Channel>, StartError>> + Send>>;
+pub type StartFuture = std::pin::Pin<Box<dyn Future<Output = Started> + Send>>;
 
 /// What a channel gets when it starts.
 #[derive(Clone)]

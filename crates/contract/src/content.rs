@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 /// A chat message to the agent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chat {
+    /// What the platform calls the message.
+    pub id: Option<String>,
     /// What was said.
     pub text: String,
     /// The sender's name, or `Unknown`.
@@ -109,6 +111,7 @@ impl Chat {
             text: text(q, "text"),
         });
         Self {
+            id: map.get("id").and_then(scalar),
             text: map.get("text").and_then(scalar).unwrap_or_default(),
             sender: text(&map, "sender")
                 .or_else(|| of_author("fullName"))
@@ -127,6 +130,9 @@ impl Chat {
     /// The content as the original writes it.
     pub fn to_json(&self) -> String {
         let mut map = Map::new();
+        if let Some(id) = &self.id {
+            map.insert("id".into(), id.clone().into());
+        }
         map.insert("text".into(), self.text.clone().into());
         map.insert("sender".into(), self.sender.clone().into());
         if let Some(id) = &self.sender_id {

@@ -161,3 +161,8 @@ pub struct Address {
     /// The thread in that chat, if the message is in one.
     pub thread_id: Option<ThreadId>,
 }
+
+/// A name-based id: the same text gives the same id, different texts different ones.
+pub fn stable(text: &str) -> uuid::Uuid {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, text.as_bytes())
+}

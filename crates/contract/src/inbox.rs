@@ -6,7 +6,7 @@ use crate::ids::{
     Address, AgentId, ChannelType, MessageId, OutId, PlatformId, PlatformMessageId, ThreadId,
 };
 use crate::message::{
-    AckStatus, DeliveredStatus, Destination, InKind, InRow, InStatus, NewIn, Target, Trigger,
+    AckStatus, DeliveredStatus, Destination, InRow, InStatus, NewIn, Target, Trigger,
 };
 use crate::time::{self, Timestamp};
 use crate::{Error, INBOUND_SQL, Step as _};
@@ -41,6 +41,15 @@ pub enum Due {
     At(Timestamp),
     /// Nothing is waiting.
     Never,
+}
+
+/// What changes about a task; what is absent stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TaskChange<'a> {
+    /// What to do.
+    pub prompt: Option<&'a str>,
+    /// When.
+    pub process_after: Option<Timestamp>,
 }
 
 /// What became of one outbound message.
@@ -156,6 +165,14 @@ impl Inbox {
         tx.commit().step("commit settle")
     }
 
+    /// Takes back that an outbound message ended, so that it can be tried again.
+    pub fn unsettle(&self, id: &OutId) -> Result<(), Error> {
+        self.conn
+            .execute("DELETE FROM delivered WHERE message_out_id = ?1 AND status = 'failed'", [id])
+            .step("take back")
+            .map(|_| ())
+    }
+
     /// Whether the outbound message has ended, and how.
     pub fn settled(&self, id: &OutId) -> Result<Option<Settled>, Error> {
         self.conn
@@ -265,6 +282,40 @@ impl Inbox {
             )
             .step("set routing")
             .map(|_| ())
+    }
+
+    /// Ends every live row of a task; returns how many there were.
+    pub fn cancel_task(&self, id: &str) -> Result<usize, Error> {
+        self.task_rows("UPDATE messages_in SET status = 'completed', recurrence = NULL", "'pending', 'paused'", id)
+    }
+
+    /// Puts a task on hold.
+    pub fn pause_task(&self, id: &str) -> Result<usize, Error> {
+        self.task_rows("UPDATE messages_in SET status = 'paused'", "'pending'", id)
+    }
+
+    /// Lets a task on hold go on.
+    pub fn resume_task(&self, id: &str) -> Result<usize, Error> {
+        self.task_rows("UPDATE messages_in SET status = 'pending'", "'paused'", id)
+    }
+
+    fn task_rows(&self, update: &str, from: &str, id: &str) -> Result<usize, Error> {
+        self.conn
+            .execute(&format!("{update} WHERE kind = 'task' AND status IN ({from}) AND (id = ?1 OR series_id = ?1)"), [id])
+            .step("change task")
+    }
+
+    /// Changes what a live task does and when.
+    pub fn update_task(&mut self, id: &str, change: &TaskChange<'_>) -> Result<usize, Error> {
+        let tx = self.conn.transaction().step("begin update")?;
+        let sql = "UPDATE messages_in SET
+                content = CASE WHEN ?2 IS NULL THEN content ELSE json_set(content, '$.prompt', ?2) END,
+                process_after = COALESCE(?3, process_after)
+             WHERE kind = 'task' AND status IN ('pending', 'paused') AND (id = ?1 OR series_id = ?1)";
+        let changed =
+            tx.execute(sql, params![id, change.prompt, change.process_after.map(time::iso)]).step("update task")?;
+        tx.commit().step("commit update")?;
+        Ok(changed)
     }
 
     /// How many rows there are, and how many wait.
@@ -537,6 +588,32 @@ impl InboxReader {
             .step("read message")
     }
 
+    /// The newest row of each series of tasks, live ones or those with `status`.
+    pub fn tasks(&self, status: Option<InStatus>) -> Result<Vec<TaskRow>, Error> {
+        let mut query = self
+            .conn
+            .prepare_cached(
+                "SELECT COALESCE(series_id, id), status, process_after, recurrence, content FROM messages_in
+                 WHERE seq IN (SELECT MAX(seq) FROM messages_in WHERE kind = 'task'
+                    AND (status = ?1 OR (?1 IS NULL AND status IN ('pending', 'paused')))
+                    GROUP BY COALESCE(series_id, id))
+                 ORDER BY process_after, seq LIMIT 500",
+            )
+            .step("list tasks")?;
+        let rows = query
+            .query_map([status], |r| {
+                Ok(TaskRow {
+                    series: r.get(0)?,
+                    status: r.get(1)?,
+                    process_after: r.get(2)?,
+                    recurrence: r.get(3)?,
+                    content: r.get(4)?,
+                })
+            })
+            .step("list tasks")?;
+        Ok(rows.flatten().collect())
+    }
+
     /// What the platform calls an outbound message that was delivered.
     pub fn platform_message_id(&self, id: &OutId) -> Result<Option<PlatformMessageId>, Error> {
         self.conn
@@ -547,6 +624,21 @@ impl InboxReader {
             .step("read delivered")
             .map(Option::flatten)
     }
+}
+
+/// A scheduled job, as the agent may see it.
+#[derive(Debug, Clone)]
+pub struct TaskRow {
+    /// The id that it is changed by.
+    pub series: MessageId,
+    /// Where it stands.
+    pub status: InStatus,
+    /// When it runs next, as written.
+    pub process_after: Option<String>,
+    /// Its cron expression.
+    pub recurrence: Option<String>,
+    /// The JSON content.
+    pub content: String,
 }
 
 /// Whether this is the first look of a fresh container.

@@ -4,12 +4,13 @@ use crate::ids::{
     Address, AgentId, ChannelType, MessageId, OutId, PlatformId, SessionId, ThreadId,
 };
 use crate::time::Timestamp;
-use serde::{Deserialize, Serialize};
 
+/// Makes enums that are words in a database: read in one place, written in one place.
+#[macro_export]
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* })*) => {$(
         $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
         pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
@@ -43,7 +44,7 @@ macro_rules! words {
             fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
                 let word = value.as_str()?;
                 Self::parse(word).ok_or_else(|| {
-                    rusqlite::types::FromSqlError::other(UnknownWord(stringify!($name), word.to_owned()))
+                    rusqlite::types::FromSqlError::other($crate::message::UnknownWord(stringify!($name), word.to_owned()))
                 })
             }
         }

@@ -42,6 +42,8 @@ pub struct Commit<'a> {
     pub ack: &'a [(MessageId, AckStatus)],
     /// The highest number seen in the inbox; new numbers go above it.
     pub seq_floor: i64,
+    /// What to remember under which key, or to forget.
+    pub state: &'a [(&'a str, Option<String>)],
 }
 
 impl Outbox {
@@ -50,6 +52,12 @@ impl Outbox {
         let conn = Connection::open(path).step("open outbound.db")?;
         conn.busy_timeout(BUSY).step("set busy timeout")?;
         conn.execute_batch(OUTBOUND_SQL).step("create outbound.db")?;
+        if !columns(&conn, "session_state")?.contains("updated_at") {
+            conn.execute_batch(
+                "ALTER TABLE session_state ADD COLUMN updated_at TEXT NOT NULL DEFAULT ''",
+            )
+            .step("upgrade session_state")?;
+        }
         conn.execute("DELETE FROM processing_ack WHERE status = 'processing'", [])
             .step("drop old claims")?;
         conn.execute(
@@ -117,6 +125,9 @@ impl Outbox {
                 .execute(params![id, status, time::sqlite(now)])
                 .step("acknowledge")?;
         }
+        for (key, value) in commit.state {
+            remember(&tx, key, value.as_deref(), now)?;
+        }
         tx.commit().step("commit")?;
         Ok(seqs)
     }
@@ -169,15 +180,7 @@ impl Outbox {
 
     /// Remembers a value, or forgets it with `None`.
     pub fn set_state(&self, key: &str, value: Option<&str>, now: Timestamp) -> Result<(), Error> {
-        match value {
-            Some(value) => self.conn.execute(
-                "INSERT OR REPLACE INTO session_state (key, value, updated_at) VALUES (?1, ?2, ?3)",
-                params![key, value, time::iso(now)],
-            ),
-            None => self.conn.execute("DELETE FROM session_state WHERE key = ?1", [key]),
-        }
-        .step("write state")
-        .map(|_| ())
+        remember(&self.conn, key, value, now)
     }
 
     /// Tells a v2 host which tool is running.
@@ -205,6 +208,23 @@ impl Outbox {
             .optional()
             .step("read message")
     }
+}
+
+fn remember(
+    conn: &Connection,
+    key: &str,
+    value: Option<&str>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    match value {
+        Some(value) => conn.execute(
+            "INSERT OR REPLACE INTO session_state (key, value, updated_at) VALUES (?1, ?2, ?3)",
+            params![key, value, time::iso(now)],
+        ),
+        None => conn.execute("DELETE FROM session_state WHERE key = ?1", [key]),
+    }
+    .step("write state")
+    .map(|_| ())
 }
 
 const SELECT_OUT: &str = "SELECT rowid, id, COALESCE(seq, 0), in_reply_to, kind, channel_type, platform_id, thread_id, content, deliver_after FROM messages_out";
@@ -299,7 +319,7 @@ impl OutboxReader {
         conn.pragma_update(None, "mmap_size", 0).step("set mmap size")?;
         conn.pragma_update(None, "cell_size_check", true).step("set cell check")?;
         let reader = Self { conn, path: path.to_owned(), inode };
-        reader.guarded(|conn| check_schema(conn))?;
+        reader.guarded(check_schema)?;
         Ok(reader)
     }
 

@@ -6,6 +6,10 @@
 //! of the plan, verified after start. A box outlives the host: after a restart [`Driver::list`] finds it
 //! by install and session, and [`Driver::wait`] works for it as for one that this process started.
 
+pub mod check;
+pub mod process;
+pub mod seccomp;
+
 use async_trait::async_trait;
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,148 @@
-//! Placeholder.
+//! The one process: it accepts, decides, delivers, and looks after every box.
+//!
+//! Read [`inbound`] for a message's way in, [`live`] for a session's life, [`outbound`] for a message's
+//! way out. Decisions are pure ([`route`], [`engage`], [`access`], [`gate`], [`authorize`],
+//! [`liveness`]); their callers act. The host never follows a path that a box can write, never says a
+//! platform's name, and never lets one session wait for another.
+
+mod access;
+mod actions;
+mod admin;
+mod authorize;
+mod channels;
+mod config;
+mod dispatch;
+mod due;
+mod engage;
+mod fault;
+mod gate;
+mod inbound;
+mod live;
+mod liveness;
+mod notice;
+mod outbound;
+mod plan;
+mod route;
+mod session;
+mod slots;
+mod start;
+mod watch;
+mod why;
+
+pub use channels::ChannelStatus;
+pub use config::Config;
+pub use start::{Boxes, HostOptions, Started, start};
+
+use async_trait::async_trait;
+use nanoclaw_central::Central;
+use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId};
+use nanoclaw_contract::time::SharedClock;
+use nanoclaw_driver::Driver;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::Notify;
+
+/// Everything a step may touch.
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) central: Central,
+    pub(crate) clock: SharedClock,
+    pub(crate) driver: Arc<dyn Driver>,
+    pub(crate) egress: Arc<dyn Egress>,
+    pub(crate) channels: channels::Channels,
+    pub(crate) slots: slots::Slots,
+    pub(crate) watch: watch::Watch,
+    /// Sessions with a task.
+    pub(crate) live: Mutex<BTreeMap<SessionId, Arc<live::Handle>>>,
+    /// Open session files.
+    pub(crate) files: Mutex<BTreeMap<SessionId, Weak<session::Files>>>,
+    /// Boxes that ran before the host did, by session.
+    pub(crate) adopted: Mutex<BTreeMap<SessionId, String>>,
+    /// Boxes being stopped for sessions in line.
+    pub(crate) evicting: Mutex<Vec<tokio::time::Instant>>,
+    /// Lines of the host itself that were said.
+    pub(crate) said: Mutex<BTreeSet<String>>,
+    /// The index of due times changed.
+    pub(crate) due_changed: Notify,
+    pub(crate) stop: AtomicBool,
+}
+
+impl Host {
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Notes a step of a message for `why`. Losing one is no reason to fail the step itself.
+    pub(crate) fn trace(&self, step: &str, message: Option<&MessageId>, session: Option<&SessionId>, out: Option<&OutId>, detail: &str) {
+        let ids = nanoclaw_central::TraceIds { message, session, out };
+        if let Err(e) = self.central.trace(self.clock.now(), step, &ids, detail) {
+            tracing::warn!(step, error = %e, "not traced");
+        }
+    }
+}
+
+/// The only way out of a box.
+#[async_trait]
+pub trait Egress: Send + Sync + 'static {
+    /// Opens the way out for a session; again is the same.
+    async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String>;
+
+    /// Closes it.
+    async fn close(&self, session: &SessionId);
+}
+
+/// What a box gets to reach the way out.
+#[derive(Debug, Clone, Default)]
+pub struct EgressGrant {
+    /// Folder with the socket, mounted read-only at `/run/vault`.
+    pub dir: Option<PathBuf>,
+    /// Variables for the harness; never a secret.
+    pub env: BTreeMap<String, String>,
+}
+
+/// What went wrong in the host, by what is done next.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// A session's files.
+    #[error(transparent)]
+    Contract(#[from] nanoclaw_contract::Error),
+    /// The central database.
+    #[error(transparent)]
+    Central(#[from] nanoclaw_central::Error),
+    /// The isolation driver.
+    #[error(transparent)]
+    Driver(#[from] nanoclaw_driver::DriverError),
+    /// The way out of the box.
+    #[error("the vault does not answer: {0}")]
+    Egress(String),
+    /// The inbox did not take a row.
+    #[error("the inbox did not take it: {0}")]
+    Inbox(String),
+    /// An id that is none.
+    #[error(transparent)]
+    BadId(#[from] nanoclaw_contract::ids::BadId),
+    /// Something that is not there.
+    #[error("unknown {0}")]
+    Unknown(String),
+    /// The file system.
+    #[error("{0}: {1}")]
+    Io(String, std::io::Error),
+    /// The host is stopping.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+/// A panic elsewhere leaves the data as it was between two statements: good enough to go on with.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs what blocks (files, databases) off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, HostError> + Send + 'static) -> Result<T, HostError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(HostError::Stopping),
+    }
+}

@@ -45,8 +45,11 @@ pub struct Setup {
     /// The runner's own tools, to be called in-process.
     pub tools: Arc<Tools>,
     /// Asks whether a turn that is about to end with this text must go on: `Some(why)` if so.
-    pub check_reply: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub check_reply: Arc<CheckReply>,
 }
+
+/// Judges the text that would end a turn.
+pub type CheckReply = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 /// A harness.
 #[async_trait]

@@ -1,1 +1,59 @@
-//! Placeholder.
+//! The vault: the only process that knows a credential, and the only way out of a box.
+//!
+//! ```text
+//! box: harness ─▶ 127.0.0.1:3128 (runner's relay) ─▶ /run/vault/proxy.sock ─▶ vault ─TLS─▶ model API
+//! host ─ control socket, one JSON line per call ───────────────────────────────┘
+//! ```
+//!
+//! One socket per session: the socket is the identity. A request is parsed strictly, judged, stripped of
+//! whatever credential it carries, given the real one, and streamed on. What is not understood is refused
+//! with a reason. The vault never hands a credential to anyone but the upstream, not even to the host: no
+//! call reads one back.
+//!
+//! Read next: [`supervisor`] for what the host uses, [`store`] for what a person sets; inside, `serve`
+//! (sessions), `head` (parsing), `proxy` (judging and rewriting), `upstream` (dialling).
+
+mod head;
+mod proxy;
+pub mod serve;
+mod socket;
+pub mod store;
+pub mod supervisor;
+mod upstream;
+
+pub use serve::{ServeOptions, serve};
+pub use store::{Credential, Kind, Secret, Status, Store};
+pub use supervisor::{Grant, Supervisor, SupervisorConfig};
+pub use upstream::BaseUrl;
+
+/// Where a box finds the vault: the address of the runner's relay.
+pub const BOX_URL: &str = "http://127.0.0.1:3128";
+/// Name of a session's socket in its directory.
+pub const SOCKET: &str = "proxy.sock";
+/// Part of every credential that a box is given; worth nothing anywhere.
+const DUMMY: &str = "nanoclaw-dummy";
+
+/// What went wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// The system said no.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// What was given cannot be used.
+    #[error("{0}")]
+    Refused(String),
+    /// The vault does not answer now; the same call may work later.
+    #[error("the vault does not answer ({0}); it is being restarted, try again")]
+    Unavailable(String),
+}
+
+impl VaultError {
+    fn io(what: impl Into<String>, source: impl Into<std::io::Error>) -> Self {
+        Self::Io { what: what.into(), source: source.into() }
+    }
+}

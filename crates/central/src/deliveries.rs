@@ -1,0 +1,274 @@
+//! Every outbound message's way to its platform (`deliveries`).
+//!
+//! ```text
+//! begin_attempt ─▶ pending ─▶ sent
+//!                  │  ▲  └──▶ rejected   the platform will never take it
+//!       finish_retry  │ └───▶ dead       given up; revive brings it back
+//!                  └──┘
+//! ```
+//!
+//! An attempt is on disk before it is made. A pending row without `next_at` is an attempt under way; found
+//! after a crash, nobody knows whether it arrived, so it is made again under the same key.
+
+use crate::{Central, Error, Result, TEXT_BYTES_MAX, at_ms, clip, lenient, one};
+use nanoclaw_contract::ids::{
+    Address, ChannelType, OutId, PlatformId, PlatformMessageId, SessionId, ThreadId,
+};
+use nanoclaw_contract::time::Timestamp;
+use nanoclaw_contract::words;
+use rusqlite::{Row, params};
+
+words! {
+    /// Where a delivery stands.
+    DeliveryState {
+        /// It is being tried.
+        Pending = "pending",
+        /// The platform has it.
+        Sent = "sent",
+        /// The platform will never take it.
+        Rejected = "rejected",
+        /// It was given up.
+        Dead = "dead",
+    }
+}
+
+/// What became of an outbound message so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivery {
+    /// The session that wrote it.
+    pub session_id: SessionId,
+    /// The outbound row.
+    pub out_id: OutId,
+    /// Its place in the session.
+    pub seq: i64,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// Where it goes; none for a request to the host.
+    pub to: Option<Address>,
+    /// The first attempt.
+    pub first_at: Timestamp,
+    /// The last attempt.
+    pub last_at: Timestamp,
+    /// Not before this time.
+    pub next_at: Option<Timestamp>,
+    /// What the platform calls it.
+    pub platform_message_id: Option<PlatformMessageId>,
+    /// Why the last attempt failed.
+    pub last_error: Option<String>,
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT session_id, out_id, seq, state, attempts, channel_type, platform_id, thread_id,
+               first_at, last_at, next_at, platform_message_id, last_error
+             FROM deliveries ",
+            $rest
+        )
+    };
+}
+
+fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
+    let thread_id = lenient(r, "thread_id", ThreadId::parse)?;
+    Ok(Delivery {
+        session_id: r.get(0)?,
+        out_id: r.get(1)?,
+        seq: r.get(2)?,
+        state: r.get(3)?,
+        attempts: r.get(4)?,
+        to: r
+            .get::<_, Option<ChannelType>>(5)?
+            .zip(r.get::<_, Option<PlatformId>>(6)?)
+            .map(|(channel_type, platform_id)| Address { channel_type, platform_id, thread_id }),
+        first_at: at_ms(r.get(8)?),
+        last_at: at_ms(r.get(9)?),
+        next_at: r.get::<_, Option<i64>>(10)?.map(at_ms),
+        platform_message_id: lenient(r, "platform_message_id", PlatformMessageId::parse)?,
+        last_error: r.get(12)?,
+    })
+}
+
+impl Central {
+    /// Records an attempt that is about to be made; says which one it is, beginning with 1.
+    ///
+    /// Refused for a message that is not pending any more: it must not be sent again.
+    pub fn begin_attempt<'a>(
+        &self,
+        session: &SessionId,
+        out: &OutId,
+        seq: i64,
+        to: impl Into<Option<&'a Address>>,
+        now: Timestamp,
+    ) -> Result<u32> {
+        let to = to.into();
+        self.tx("record the attempt", |tx| {
+            let sql =
+                "INSERT INTO deliveries (session_id, out_id, seq, state, attempts, channel_type,
+                         platform_id, thread_id, first_at, last_at)
+                       VALUES (?1, ?2, ?3, 'pending', 1, ?4, ?5, ?6, ?7, ?7)
+                       ON CONFLICT (session_id, out_id) DO UPDATE
+                         SET attempts = attempts + 1, last_at = ?7, next_at = NULL
+                         WHERE state = 'pending'
+                       RETURNING attempts";
+            let params = params![
+                session,
+                out,
+                seq,
+                to.map(|a| &a.channel_type),
+                to.map(|a| &a.platform_id),
+                to.and_then(|a| a.thread_id.as_ref()),
+                now.as_millisecond()
+            ];
+            one(tx, sql, params, |r| r.get(0))?.ok_or_else(|| {
+                Error::Refused(format!(
+                    "message {out} of {session} is settled; it is not sent again"
+                ))
+            })
+        })
+    }
+
+    /// The platform has it.
+    pub fn finish_sent(
+        &self,
+        session: &SessionId,
+        out: &OutId,
+        platform_message_id: Option<&PlatformMessageId>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let changed = self.run(
+            "record the delivery",
+            "UPDATE deliveries SET state = 'sent', next_at = NULL, last_error = NULL, last_at = ?4,
+               platform_message_id = COALESCE(?3, platform_message_id)
+             WHERE session_id = ?1 AND out_id = ?2",
+            params![session, out, platform_message_id, now.as_millisecond()],
+        )?;
+        known(changed, session, out)
+    }
+
+    /// It failed and is tried again, not before `next_at`.
+    pub fn finish_retry(
+        &self,
+        session: &SessionId,
+        out: &OutId,
+        next_at: Timestamp,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.finish((session, out), DeliveryState::Pending, Some(next_at), error, now)
+    }
+
+    /// The platform will never take it.
+    pub fn finish_rejected(
+        &self,
+        session: &SessionId,
+        out: &OutId,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.finish((session, out), DeliveryState::Rejected, None, error, now)
+    }
+
+    /// It is given up.
+    pub fn finish_dead(
+        &self,
+        session: &SessionId,
+        out: &OutId,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.finish((session, out), DeliveryState::Dead, None, error, now)
+    }
+
+    fn finish(
+        &self,
+        (session, out): (&SessionId, &OutId),
+        state: DeliveryState,
+        next_at: Option<Timestamp>,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        let next = next_at.map(Timestamp::as_millisecond);
+        let changed = self.run(
+            "record the failed attempt",
+            "UPDATE deliveries SET state = ?3, next_at = ?4, last_error = ?5, last_at = ?6
+             WHERE session_id = ?1 AND out_id = ?2 AND state = 'pending'",
+            params![session, out, state, next, clip(error, TEXT_BYTES_MAX), now.as_millisecond()],
+        )?;
+        known(changed, session, out)
+    }
+
+    /// What became of this message, if it was ever tried.
+    pub fn delivery(&self, session: &SessionId, out: &OutId) -> Result<Option<Delivery>> {
+        let sql = select!("WHERE session_id = ?1 AND out_id = ?2");
+        self.one("read the delivery", sql, params![session, out], delivery)
+    }
+
+    /// The session's messages that did not arrive yet, in order.
+    pub fn pending_deliveries(&self, session: &SessionId) -> Result<Vec<Delivery>> {
+        let sql = select!("WHERE session_id = ?1 AND state = 'pending' ORDER BY seq, out_id");
+        self.list("deliveries", sql, [session], delivery)
+    }
+
+    /// The sessions with messages that did not arrive yet; for a start after a crash.
+    pub fn sessions_with_pending_deliveries(&self) -> Result<Vec<SessionId>> {
+        let sql = "SELECT DISTINCT session_id FROM deliveries WHERE state = 'pending'
+                   ORDER BY session_id";
+        self.list("deliveries", sql, [], |r| r.get(0))
+    }
+
+    /// When the session's next retry is due.
+    pub fn next_retry(&self, session: &SessionId) -> Result<Option<Timestamp>> {
+        let sql = "SELECT MIN(next_at) FROM deliveries WHERE session_id = ?1 AND state = 'pending'";
+        let ms = self.one("read the next retry", sql, [session], |r| r.get::<_, Option<i64>>(0))?;
+        Ok(ms.flatten().map(at_ms))
+    }
+
+    /// Makes what waits for this channel due now; names the sessions.
+    pub fn retry_now(&self, channel: &ChannelType, now: Timestamp) -> Result<Vec<SessionId>> {
+        let sql = "UPDATE deliveries SET next_at = MIN(next_at, ?2)
+                   WHERE state = 'pending' AND channel_type = ?1 RETURNING session_id";
+        self.sessions_changed(sql, params![channel, now.as_millisecond()])
+    }
+
+    fn sessions_changed(&self, sql: &str, params: impl rusqlite::Params) -> Result<Vec<SessionId>> {
+        let mut all: Vec<SessionId> = self.list("deliveries", sql, params, |r| r.get(0))?;
+        all.sort_unstable();
+        all.dedup();
+        Ok(all)
+    }
+
+    /// Messages that were given up, the oldest first.
+    pub fn dead_letters(&self) -> Result<Vec<Delivery>> {
+        let sql = select!("WHERE state = 'dead' ORDER BY last_at, session_id, seq");
+        self.list("deliveries", sql, [], delivery)
+    }
+
+    /// Tries a message again that was given up. False if it was not.
+    pub fn revive(&self, session: &SessionId, out: &OutId) -> Result<bool> {
+        let sql = "UPDATE deliveries SET state = 'pending', attempts = 0, next_at = NULL
+                   WHERE session_id = ?1 AND out_id = ?2 AND state = 'dead'";
+        Ok(self.run("revive the message", sql, params![session, out])? > 0)
+    }
+
+    /// Tries every message again that was given up; names their sessions.
+    pub fn revive_all(&self) -> Result<Vec<SessionId>> {
+        let sql = "UPDATE deliveries SET state = 'pending', attempts = 0, next_at = NULL
+                   WHERE state = 'dead' RETURNING session_id";
+        self.sessions_changed(sql, [])
+    }
+
+    /// Forgets messages that arrived or were rejected before this time.
+    pub fn prune_deliveries(&self, before: Timestamp) -> Result<usize> {
+        let sql = "DELETE FROM deliveries WHERE state IN ('sent', 'rejected') AND last_at < ?1";
+        self.run("prune the deliveries", sql, [before.as_millisecond()])
+    }
+}
+
+fn known(changed: usize, session: &SessionId, out: &OutId) -> Result<()> {
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(Error::Refused(format!("no attempt at message {out} of {session} is under way")))
+}

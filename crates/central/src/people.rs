@@ -1,0 +1,204 @@
+//! People (`users`), what they may do (`user_roles`, `agent_group_members`) and where they are reached
+//! directly (`user_dms`).
+//!
+//! A role without an agent counts everywhere. Owners are always global.
+
+use crate::{Central, Error, Result};
+use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, UserId};
+use nanoclaw_contract::time::{Timestamp, iso};
+use nanoclaw_contract::words;
+use rusqlite::params;
+
+words! {
+    /// What somebody may do.
+    Role {
+        /// Everything.
+        Owner = "owner",
+        /// Run an agent, or all of them.
+        Admin = "admin",
+    }
+}
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Their id.
+    pub id: UserId,
+    /// The platform they were met on.
+    pub kind: String,
+    /// What people call them.
+    pub name: Option<String>,
+    /// When they were first met.
+    pub created_at: String,
+}
+
+/// A role as granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleRow {
+    /// Who has it.
+    pub user: UserId,
+    /// Which.
+    pub role: Role,
+    /// For which agent; none: all.
+    pub agent: Option<AgentId>,
+    /// Who gave it.
+    pub granted_by: Option<UserId>,
+    /// When.
+    pub granted_at: String,
+}
+
+impl Central {
+    /// Makes the person known. A known one only gets the name they lack.
+    pub fn upsert_user(
+        &self,
+        id: &UserId,
+        kind: &str,
+        name: Option<&str>,
+        now: Timestamp,
+    ) -> Result<()> {
+        let name = name.map(|n| crate::clip(n, crate::TEXT_BYTES_MAX));
+        self.run(
+            "save the person",
+            "INSERT INTO users (id, kind, display_name, created_at) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (id) DO UPDATE SET display_name = excluded.display_name
+             WHERE display_name IS NULL AND excluded.display_name IS NOT NULL",
+            params![id, kind, name, iso(now)],
+        )
+        .map(drop)
+    }
+
+    /// The person with this id.
+    pub fn user(&self, id: &UserId) -> Result<Option<User>> {
+        let sql = "SELECT id, kind, display_name, created_at FROM users WHERE id = ?1";
+        self.one("read the person", sql, [id], user)
+    }
+
+    /// Everybody, first met first.
+    pub fn users(&self) -> Result<Vec<User>> {
+        let sql = "SELECT id, kind, display_name, created_at FROM users ORDER BY created_at, id";
+        self.list("users", sql, [], user)
+    }
+
+    /// What a person may do, and for which agent. Unknown roles count for nothing.
+    pub fn roles_of(&self, id: &UserId) -> Result<Vec<(Role, Option<AgentId>)>> {
+        let sql =
+            "SELECT role, agent_group_id FROM user_roles WHERE user_id = ?1 ORDER BY granted_at";
+        self.list("user_roles", sql, [id], |r| Ok((r.get(0)?, r.get(1)?)))
+    }
+
+    /// Every role, first granted first.
+    pub fn roles(&self) -> Result<Vec<RoleRow>> {
+        let sql = "SELECT user_id, role, agent_group_id, granted_by, granted_at
+                   FROM user_roles ORDER BY granted_at, user_id";
+        self.list("user_roles", sql, [], |r| {
+            Ok(RoleRow {
+                user: r.get(0)?,
+                role: r.get(1)?,
+                agent: r.get(2)?,
+                granted_by: r.get(3)?,
+                granted_at: r.get(4)?,
+            })
+        })
+    }
+
+    /// Who has this role for exactly this agent, or everywhere; first granted first.
+    pub fn holders(&self, role: Role, agent: Option<&AgentId>) -> Result<Vec<UserId>> {
+        let sql = "SELECT user_id FROM user_roles WHERE role = ?1 AND agent_group_id IS ?2
+                   GROUP BY user_id ORDER BY MIN(granted_at), user_id";
+        self.list("user_roles", sql, params![role, agent], |r| r.get(0))
+    }
+
+    /// Who owns this install.
+    pub fn owners(&self) -> Result<Vec<UserId>> {
+        self.holders(Role::Owner, None)
+    }
+
+    /// Gives a role; false if the person has it already.
+    pub fn grant_role(
+        &self,
+        user: &UserId,
+        role: Role,
+        agent: Option<&AgentId>,
+        by: Option<&UserId>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        if role == Role::Owner && agent.is_some() {
+            return Err(Error::Refused(
+                "an owner owns everything: grant owner without an agent, or grant admin".into(),
+            ));
+        }
+        // The table's key does not stop doubles where the agent is null.
+        let sql = "INSERT INTO user_roles (user_id, role, agent_group_id, granted_by, granted_at)
+                   SELECT ?1, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM user_roles
+                     WHERE user_id = ?1 AND role = ?2 AND agent_group_id IS ?3)";
+        Ok(self.run("grant the role", sql, params![user, role, agent, by, iso(now)])? > 0)
+    }
+
+    /// Takes a role; false if the person did not have it.
+    pub fn revoke_role(&self, user: &UserId, role: Role, agent: Option<&AgentId>) -> Result<bool> {
+        let sql = "DELETE FROM user_roles
+                   WHERE user_id = ?1 AND role = ?2 AND agent_group_id IS ?3";
+        Ok(self.run("revoke the role", sql, params![user, role, agent])? > 0)
+    }
+
+    /// Whether the person was made a member of this agent. Roles are not looked at.
+    pub fn is_member(&self, user: &UserId, agent: &AgentId) -> Result<bool> {
+        let sql = "SELECT 1 FROM agent_group_members WHERE user_id = ?1 AND agent_group_id = ?2";
+        self.any("look for the member", sql, params![user, agent])
+    }
+
+    /// Makes the person a member; false if they are one already.
+    pub fn add_member(
+        &self,
+        user: &UserId,
+        agent: &AgentId,
+        by: Option<&UserId>,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let sql = "INSERT INTO agent_group_members (user_id, agent_group_id, added_by, added_at)
+                   VALUES (?1, ?2, ?3, ?4) ON CONFLICT (user_id, agent_group_id) DO NOTHING";
+        Ok(self.run("add the member", sql, params![user, agent, by, iso(now)])? > 0)
+    }
+
+    /// Ends a membership; false if there was none.
+    pub fn remove_member(&self, user: &UserId, agent: &AgentId) -> Result<bool> {
+        let sql = "DELETE FROM agent_group_members WHERE user_id = ?1 AND agent_group_id = ?2";
+        Ok(self.run("remove the member", sql, params![user, agent])? > 0)
+    }
+
+    /// The members of an agent, first added first.
+    pub fn members_of(&self, agent: &AgentId) -> Result<Vec<UserId>> {
+        let sql = "SELECT user_id FROM agent_group_members WHERE agent_group_id = ?1
+                   ORDER BY added_at, user_id";
+        self.list("agent_group_members", sql, [agent], |r| r.get(0))
+    }
+
+    /// The direct chat with a person on a platform, if it was ever found.
+    pub fn user_dm(&self, user: &UserId, channel: &ChannelType) -> Result<Option<ChatId>> {
+        let sql =
+            "SELECT messaging_group_id FROM user_dms WHERE user_id = ?1 AND channel_type = ?2";
+        self.one("read the direct chat", sql, params![user, channel], |r| r.get(0))
+    }
+
+    /// Remembers the direct chat with a person.
+    pub fn put_user_dm(
+        &self,
+        user: &UserId,
+        channel: &ChannelType,
+        chat: &ChatId,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.run(
+            "save the direct chat",
+            "INSERT INTO user_dms (user_id, channel_type, messaging_group_id, resolved_at)
+             VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (user_id, channel_type) DO UPDATE SET messaging_group_id = ?3, resolved_at = ?4",
+            params![user, channel, chat, iso(now)],
+        )
+        .map(drop)
+    }
+}
+
+fn user(r: &rusqlite::Row<'_>) -> rusqlite::Result<User> {
+    Ok(User { id: r.get(0)?, kind: r.get(1)?, name: r.get(2)?, created_at: r.get(3)? })
+}

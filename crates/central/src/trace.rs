@@ -1,0 +1,107 @@
+//! What happened to each message, step by step (`trace`), so that `ncl why` can tell.
+//!
+//! It is told to people only: nothing decides by it, and it is pruned by count.
+
+use crate::{Central, Result, TEXT_BYTES_MAX, clip};
+use nanoclaw_contract::ids::{MessageId, OutId, SessionId};
+use nanoclaw_contract::time::{Timestamp, iso};
+use rusqlite::{Row, params};
+
+/// Most steps that are told of one message.
+const STEPS_MAX: i64 = 1000;
+
+/// What a step is about.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TraceIds<'a> {
+    /// The inbound message.
+    pub message: Option<&'a MessageId>,
+    /// The session.
+    pub session: Option<&'a SessionId>,
+    /// The outbound message.
+    pub out: Option<&'a OutId>,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct TraceRow {
+    /// Its number; later steps have higher ones.
+    pub id: i64,
+    /// When.
+    pub at: String,
+    /// The inbound message.
+    pub message: Option<String>,
+    /// The session.
+    pub session: Option<String>,
+    /// The outbound message.
+    pub out: Option<String>,
+    /// Which step.
+    pub step: String,
+    /// What happened, for people.
+    pub detail: String,
+}
+
+fn row(r: &Row<'_>) -> rusqlite::Result<TraceRow> {
+    Ok(TraceRow {
+        id: r.get(0)?,
+        at: r.get(1)?,
+        message: r.get(2)?,
+        session: r.get(3)?,
+        out: r.get(4)?,
+        step: r.get(5)?,
+        detail: r.get(6)?,
+    })
+}
+
+impl Central {
+    /// Records a step.
+    pub fn trace(
+        &self,
+        now: Timestamp,
+        step: &str,
+        ids: &TraceIds<'_>,
+        detail: &str,
+    ) -> Result<()> {
+        self.run(
+            "record the step",
+            "INSERT INTO trace (at, message_id, session_id, out_id, step, detail)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            params![
+                iso(now),
+                ids.message,
+                ids.session,
+                ids.out,
+                step,
+                clip(detail, TEXT_BYTES_MAX)
+            ],
+        )
+        .map(drop)
+    }
+
+    /// The steps of a message, in order: of an inbound id with its copies for each agent
+    /// (`<id>:<agent>`), of an outbound id, or else of every inbound id that begins like this.
+    pub fn trace_of_message(&self, id: &str) -> Result<Vec<TraceRow>> {
+        if id.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Ranges rather than LIKE: they use the index, and % in an id is a plain character. ';' is the
+        // character after ':'.
+        let exact = "SELECT id, at, message_id, session_id, out_id, step, detail FROM trace
+                     WHERE message_id = ?1 OR out_id = ?1
+                       OR (message_id > ?1 || ':' AND message_id < ?1 || ';')
+                     ORDER BY id LIMIT ?2";
+        let found = self.list("trace", exact, params![id, STEPS_MAX], row)?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let prefix = "SELECT id, at, message_id, session_id, out_id, step, detail FROM trace
+                      WHERE message_id >= ?1 AND message_id < ?1 || char(1114111)
+                      ORDER BY id LIMIT ?2";
+        self.list("trace", prefix, params![id, STEPS_MAX], row)
+    }
+
+    /// Forgets the oldest steps beyond this many; says how many.
+    pub fn prune_trace(&self, max_rows: u32) -> Result<usize> {
+        let sql = "DELETE FROM trace WHERE id <= (SELECT MAX(id) FROM trace) - ?1";
+        self.run("prune the trace", sql, [max_rows])
+    }
+}

@@ -1,0 +1,186 @@
+//! Wirings (`messaging_group_agents`): which agent listens in which chat, and when it answers.
+//!
+//! Also the threads in which an agent goes on answering (`engaged_threads`). A wiring whose words are
+//! unknown is handed out as broken: it must not answer, and it must not silence its neighbours.
+
+use crate::destinations::{DestinationTarget, insert_for_wiring};
+use crate::{BrokenRow, Central, Error, Result, one};
+use nanoclaw_contract::ids::{AgentId, ChatId, ThreadId, WiringId};
+use nanoclaw_contract::time::{Timestamp, iso};
+use nanoclaw_contract::words;
+use rusqlite::{Row, params};
+
+words! {
+    /// When an agent answers.
+    EngageMode {
+        /// When the text fits a regular expression.
+        Pattern = "pattern",
+        /// When it is addressed.
+        Mention = "mention",
+        /// When it is addressed, and from then on in that thread.
+        MentionSticky = "mention-sticky",
+    }
+    /// Whom it answers.
+    SenderScope {
+        /// Everybody whom the chat lets in.
+        All = "all",
+        /// Only people with a role or a membership.
+        Known = "known",
+    }
+    /// What becomes of messages that it does not answer.
+    IgnoredPolicy {
+        /// Nothing.
+        Drop = "drop",
+        /// They are kept as context for its next turn.
+        Accumulate = "accumulate",
+    }
+    /// How a chat is cut into sessions.
+    SessionMode {
+        /// One for the chat.
+        Shared = "shared",
+        /// One for each thread.
+        PerThread = "per-thread",
+        /// One for all chats of the agent.
+        AgentShared = "agent-shared",
+    }
+}
+
+/// A wiring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wiring {
+    /// Its id.
+    pub id: WiringId,
+    /// Where the agent listens.
+    pub chat: ChatId,
+    /// Which agent.
+    pub agent: AgentId,
+    /// How the chat is cut into sessions.
+    pub session_mode: SessionMode,
+    /// Higher is asked first.
+    pub priority: i64,
+    /// When it answers; none: never.
+    pub engage_mode: Option<EngageMode>,
+    /// The regular expression of [`EngageMode::Pattern`]; none and `.` fit everything.
+    pub engage_pattern: Option<String>,
+    /// Whom it answers.
+    pub sender_scope: SenderScope,
+    /// What becomes of the other messages.
+    pub ignored: IgnoredPolicy,
+    /// When it was made.
+    pub created_at: String,
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, messaging_group_id, agent_group_id, COALESCE(session_mode, 'shared'),
+               COALESCE(priority, 0), engage_mode, engage_pattern, COALESCE(sender_scope, 'known'),
+               COALESCE(ignored_message_policy, 'drop'), created_at
+             FROM messaging_group_agents ",
+            $rest
+        )
+    };
+}
+
+fn wiring(r: &Row<'_>) -> rusqlite::Result<Wiring> {
+    Ok(Wiring {
+        id: r.get(0)?,
+        chat: r.get(1)?,
+        agent: r.get(2)?,
+        session_mode: r.get(3)?,
+        priority: r.get(4)?,
+        engage_mode: r.get(5)?,
+        engage_pattern: r.get(6)?,
+        sender_scope: r.get(7)?,
+        ignored: r.get(8)?,
+        created_at: r.get(9)?,
+    })
+}
+
+impl Central {
+    /// The wirings of a chat, in the order in which they are asked.
+    pub fn wirings_of_chat(&self, chat: &ChatId) -> Result<Vec<Result<Wiring, BrokenRow>>> {
+        let sql = select!("WHERE messaging_group_id = ?1 ORDER BY priority DESC, created_at, id");
+        self.rows("messaging_group_agents", sql, [chat], wiring)
+    }
+
+    /// Every wiring, by chat.
+    pub fn wirings(&self) -> Result<Vec<Result<Wiring, BrokenRow>>> {
+        let sql = select!("ORDER BY messaging_group_id, priority DESC, created_at, id");
+        self.rows("messaging_group_agents", sql, [], wiring)
+    }
+
+    /// Makes a wiring, and the name by which the agent can write to that chat.
+    pub fn create_wiring(&self, w: &Wiring) -> Result<()> {
+        self.tx("create the wiring", |tx| {
+            let name = "SELECT name, channel_type FROM messaging_groups WHERE id = ?1";
+            let chat = one(tx, name, [&w.chat], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            let Some((name, channel)): Option<(Option<String>, String)> = chat else {
+                return Err(Error::Refused(format!("there is no chat {}", w.chat)));
+            };
+            tx.execute(
+                "INSERT INTO messaging_group_agents (id, messaging_group_id, agent_group_id, session_mode,
+                   priority, engage_mode, engage_pattern, sender_scope, ignored_message_policy, created_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                params![
+                    w.id,
+                    w.chat,
+                    w.agent,
+                    w.session_mode,
+                    w.priority,
+                    w.engage_mode,
+                    w.engage_pattern,
+                    w.sender_scope,
+                    w.ignored,
+                    w.created_at
+                ],
+            )?;
+            let start: String = w.chat.as_str().chars().take(8).collect();
+            let base = name.unwrap_or_else(|| format!("{channel}-{start}"));
+            let target = DestinationTarget::Chat(w.chat.clone());
+            insert_for_wiring(tx, &w.agent, &base, &target, &w.created_at)
+        })
+    }
+
+    /// Removes a wiring. The name by which the agent writes there stays until it is removed.
+    pub fn remove_wiring(&self, id: &WiringId) -> Result<bool> {
+        let sql = "DELETE FROM messaging_group_agents WHERE id = ?1";
+        Ok(self.run("remove the wiring", sql, [id])? > 0)
+    }
+
+    /// Remembers that the agent was addressed in this thread.
+    pub fn engage_thread(
+        &self,
+        agent: &AgentId,
+        chat: &ChatId,
+        thread: &ThreadId,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.run(
+            "remember the thread",
+            "INSERT OR IGNORE INTO engaged_threads (agent_group_id, messaging_group_id, thread_id, since)
+             VALUES (?1, ?2, ?3, ?4)",
+            params![agent, chat, thread, iso(now)],
+        )
+        .map(drop)
+    }
+
+    /// Whether the agent was addressed in this thread before.
+    pub fn is_thread_engaged(
+        &self,
+        agent: &AgentId,
+        chat: &ChatId,
+        thread: &ThreadId,
+    ) -> Result<bool> {
+        let sql = "SELECT 1 FROM engaged_threads
+                   WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3";
+        self.any("look for the thread", sql, params![agent, chat, thread])
+    }
+
+    /// Makes the agent wait to be addressed again.
+    pub fn leave_thread(&self, agent: &AgentId, chat: &ChatId, thread: &ThreadId) -> Result<bool> {
+        let sql = "DELETE FROM engaged_threads
+                   WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3";
+        Ok(self.run("forget the thread", sql, params![agent, chat, thread])? > 0)
+    }
+}

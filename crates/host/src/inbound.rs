@@ -1,0 +1,403 @@
+//! The whole life of one message in: gather facts, decide, act.
+//!
+//! [`Door::push`] returns after the message is on disk in every inbox that it is for, or was decided to be
+//! ignored. A redelivery has the same ids and is a no-op.
+
+use crate::access::UserFacts;
+use crate::engage::Said;
+use crate::route::{self, Decision, Facts, Filtered, Listener, Routed, Threads};
+use crate::session::Files;
+use crate::{Host, HostError, blocking, fault};
+use async_trait::async_trait;
+use nanoclaw_central::{Agent, Chat, Dropped, EngageMode, IgnoredPolicy, OpenQuestion, SenderScope, Session, SessionMode, UnknownSenderPolicy, Wiring};
+use nanoclaw_channel::{Answer, AnswerOutcome, ChatKind, InFile, Inbound, Ingress, IngressError, Mention, Sender};
+use nanoclaw_contract::content::{self, Attachment};
+use nanoclaw_contract::dir::{FILE_BYTES_MAX, FILES_MAX};
+use nanoclaw_contract::ids::{self, Address, ChannelType, ChatId, MessageId, UserId, WiringId};
+use nanoclaw_contract::inbox::Pushed;
+use nanoclaw_contract::message::{InKind, NewIn, Trigger};
+use nanoclaw_contract::time::iso;
+use std::sync::Arc;
+
+/// Longest text of one message.
+const TEXT_BYTES_MAX: usize = 4 << 20;
+
+/// What adapters push into.
+pub(crate) struct Door(pub(crate) Arc<Host>);
+
+#[async_trait]
+impl Ingress for Door {
+    async fn push(&self, message: Inbound) -> Result<(), IngressError> {
+        if self.0.stopping() {
+            return Err(IngressError("the host is stopping".into()));
+        }
+        let host = self.0.clone();
+        let written = blocking(move || accept(&host, message)).await.map_err(|e| IngressError(e.to_string()))?;
+        for w in written.iter().filter(|w| w.trigger == Trigger::Wake) {
+            let handle = self.0.wake(&w.session.id);
+            if let (Some(at), Some(channel)) = (w.follow.clone(), self.0.channels.get(&w.reply.channel_type)) {
+                tokio::spawn(async move { channel.subscribe(&at).await });
+            }
+            if w.pushed == Pushed::New {
+                handle.awaited_at(w.reply.clone());
+                let (host, to) = (self.0.clone(), w.reply.clone());
+                tokio::spawn(async move { host.typing(&to, nanoclaw_channel::Typing::On).await });
+            }
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
+        let host = self.0.clone();
+        let (outcome, session) =
+            blocking(move || take_answer(&host, &answer)).await.map_err(|e| IngressError(e.to_string()))?;
+        if let Some(session) = session {
+            self.0.wake(&session.id);
+        }
+        Ok(outcome)
+    }
+}
+
+/// A message in one inbox.
+struct Written {
+    session: Session,
+    // Keeps the files open until the session's task has them.
+    _files: Arc<Files>,
+    trigger: Trigger,
+    pushed: Pushed,
+    reply: Address,
+    /// The agent stays in this thread: the platform is asked to pass it on.
+    follow: Option<Address>,
+}
+
+/// The story of one message. Blocks.
+fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError> {
+    if message.text.len() > TEXT_BYTES_MAX || message.files.len() > FILES_MAX {
+        return Err(HostError::Inbox(format!("more than {TEXT_BYTES_MAX} bytes of text or {FILES_MAX} files")));
+    }
+    let user = person(host, &message.at.channel_type, &message.sender)?;
+    if let Some(session) = typed_answer(host, &message, &user)? {
+        return Ok(session.into_iter().collect());
+    }
+    let Some(chat) = chat_of(host, &message, &user)? else { return Ok(Vec::new()) };
+    let listening = gather(host, &message, &chat, &user)?;
+    act(host, &message, &chat, &user, &listening)
+}
+
+/// The person behind a message: `<channel>:<handle>`, whatever the handle contains.
+fn person(host: &Host, channel: &ChannelType, sender: &Sender) -> Result<UserId, HostError> {
+    let own = format!("{channel}:");
+    // Channels may hand out ids that carry their own prefix already; no handle reaches another's.
+    let id = if sender.handle.starts_with(&own) { sender.handle.clone() } else { own + &sender.handle };
+    let id = UserId::parse(id)?;
+    host.central.upsert_user(&id, channel.as_str(), sender.name.as_deref(), host.clock.now())?;
+    Ok(id)
+}
+
+/// The chat, made if the agent was addressed in one that is new. `None`: nobody here listens.
+fn chat_of(host: &Host, message: &Inbound, user: &UserId) -> Result<Option<Chat>, HostError> {
+    let at = &message.at;
+    if let Some(chat) = host.central.chat_by_address(&at.channel_type, &at.platform_id)? {
+        return Ok(Some(chat));
+    }
+    if message.mention == Mention::No {
+        return Ok(None);
+    }
+    let now = host.clock.now();
+    let chat = Chat {
+        id: ChatId::parse(ids::mint("mg", now))?,
+        channel_type: at.channel_type.clone(),
+        platform_id: at.platform_id.clone(),
+        name: message.only_for.clone(),
+        kind: match message.chat {
+            ChatKind::Direct => nanoclaw_central::ChatKind::Direct,
+            ChatKind::Group => nanoclaw_central::ChatKind::Group,
+        },
+        policy: UnknownSenderPolicy::RequestApproval,
+        denied_at: None,
+        created_at: iso(now),
+    };
+    host.central.create_chat(&chat)?;
+    wire_for_owner(host, message, &chat, user)?;
+    Ok(Some(chat))
+}
+
+/// An owner who addresses an agent by name in a direct chat of their own need not ask anybody.
+fn wire_for_owner(host: &Host, message: &Inbound, chat: &Chat, user: &UserId) -> Result<(), HostError> {
+    let Some(name) = &message.only_for else { return Ok(()) };
+    let owner = host.central.roles_of(user)?.iter().any(|(role, _)| *role == nanoclaw_central::Role::Owner);
+    let Some(agent) = host.central.agent_by_name(name)?.filter(|_| owner && message.chat == ChatKind::Direct) else {
+        return Ok(());
+    };
+    let now = host.clock.now();
+    host.central.create_wiring(&Wiring {
+        id: WiringId::parse(ids::mint("mga", now))?,
+        chat: chat.id.clone(),
+        agent: agent.id,
+        session_mode: SessionMode::Shared,
+        priority: 0,
+        engage_mode: Some(EngageMode::Pattern),
+        engage_pattern: Some(".".into()),
+        sender_scope: SenderScope::Known,
+        ignored: IgnoredPolicy::Drop,
+        created_at: iso(now),
+    })?;
+    Ok(())
+}
+
+/// One agent that listens in the chat, and what it needs to know of the sender.
+struct Listening {
+    wiring: Wiring,
+    agent: Agent,
+    sender: UserFacts,
+    addressed_before: bool,
+}
+
+/// Every agent that listens. Reads only.
+fn gather(host: &Host, message: &Inbound, chat: &Chat, user: &UserId) -> Result<Vec<Listening>, HostError> {
+    let central = &host.central;
+    let roles = central.roles_of(user)?;
+    let mut all = Vec::new();
+    for wiring in central.wirings_of_chat(&chat.id)? {
+        let wiring = match wiring {
+            Ok(wiring) => wiring,
+            Err(broken) => {
+                tracing::error!(error = %broken, "a wiring is skipped");
+                continue;
+            }
+        };
+        let Some(agent) = central.agent(&wiring.agent)? else { continue };
+        let addressed_before = match &message.at.thread_id {
+            Some(thread) => central.is_thread_engaged(&wiring.agent, &chat.id, thread)?,
+            None => false,
+        };
+        let sender = UserFacts { roles: roles.clone(), member: central.is_member(user, &wiring.agent)? };
+        all.push(Listening { wiring, agent, sender, addressed_before });
+    }
+    Ok(all)
+}
+
+/// Decides for every listener and carries it out, each for itself: one that fails does not keep the others
+/// from theirs.
+fn act(host: &Arc<Host>, message: &Inbound, chat: &Chat, user: &UserId, all: &[Listening]) -> Result<Vec<Written>, HostError> {
+    if all.is_empty() {
+        drop_(host, message, chat, user, None, "no_agent_wired")?;
+        return Ok(Vec::new());
+    }
+    let listeners: Vec<_> = all
+        .iter()
+        .map(|l| Listener {
+            wiring: &l.wiring,
+            agent: &l.agent,
+            sender: Some(l.sender.clone()),
+            addressed_before: l.addressed_before,
+        })
+        .collect();
+    let threads = host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().threads);
+    let facts = Facts {
+        chat,
+        said: Said { text: &message.text, mention: message.mention, thread: message.at.thread_id.as_ref() },
+        threads: if threads { Threads::Yes } else { Threads::No },
+        only_for: message.only_for.as_deref(),
+        listeners: &listeners,
+    };
+    let (mut written, mut failed, mut dropped) = (Vec::new(), None, None);
+    for routed in route::decide(&facts) {
+        if let Some(complaint) = &routed.complaint {
+            host.notify_owner(&format!("wiring-{}", routed.wiring.id), &format!("⚠️ {complaint}"));
+        }
+        let trigger = match &routed.decision {
+            Decision::Engage(_) => Trigger::Wake,
+            Decision::Keep(_) => Trigger::Context,
+            Decision::Ignore(_) | Decision::Refuse(_) | Decision::Filtered(_) => {
+                decline(host, message, chat, &routed)?;
+                let record = match &routed.decision {
+                    Decision::Refuse(refusal) => refusal.record,
+                    _ => "no_agent_engaged",
+                };
+                dropped = Some((routed.wiring, record));
+                continue;
+            }
+        };
+        match write(host, message, chat, &routed, trigger) {
+            Ok(w) => written.push(w),
+            Err(e) => failed = Some(e),
+        }
+    }
+    if let Some(e) = failed {
+        // Not received: the platform delivers it again, and what was written is found there.
+        return Err(e);
+    }
+    if let (true, Some((wiring, record))) = (written.is_empty(), dropped) {
+        drop_(host, message, chat, user, Some(wiring), record)?;
+    }
+    Ok(written)
+}
+
+/// Says why a message went nowhere, to those who ask and, for a command, to who gave it.
+fn decline(host: &Arc<Host>, message: &Inbound, chat: &Chat, routed: &Routed<'_>) -> Result<(), HostError> {
+    let id = row_id(message, chat, routed.wiring)?;
+    host.trace("not for this agent", Some(&id), None, None, routed.decision.why());
+    if let Decision::Filtered(Filtered { reply: Some(reply), .. }) = &routed.decision {
+        let to = message.reply.clone().unwrap_or_else(|| message.at.clone());
+        host.notify(to, format!("denied:{id}"), reply.clone());
+    }
+    Ok(())
+}
+
+fn drop_(host: &Host, message: &Inbound, chat: &Chat, user: &UserId, wiring: Option<&Wiring>, reason: &str) -> Result<(), HostError> {
+    let dropped = Dropped {
+        channel_type: &message.at.channel_type,
+        platform_id: &message.at.platform_id,
+        user: Some(user),
+        sender_name: message.sender.name.as_deref(),
+        reason,
+        chat: Some(&chat.id),
+        agent: wiring.map(|w| &w.agent),
+    };
+    Ok(host.central.record_drop(&dropped, host.clock.now())?)
+}
+
+/// The id of a message in an inbox: readable, and one per message, chat and agent.
+fn row_id(message: &Inbound, chat: &Chat, wiring: &Wiring) -> Result<MessageId, HostError> {
+    let id = format!("{}:{}:{}", message.id, chat.id, wiring.agent);
+    if ids::is_safe_name(&id) {
+        return Ok(MessageId::parse(id)?);
+    }
+    let hash = ids::stable(&format!("{}\n{id}", message.at.channel_type));
+    Ok(MessageId::parse(format!("msg-{hash}"))?)
+}
+
+/// ● Writes the message into one inbox.
+fn write(host: &Arc<Host>, message: &Inbound, chat: &Chat, routed: &Routed<'_>, trigger: Trigger) -> Result<Written, HostError> {
+    let wiring = routed.wiring;
+    let session = host.resolve(&wiring.agent, &chat.id, &routed.place)?;
+    let files = host.files(&session)?;
+    let id = row_id(message, chat, wiring)?;
+    let reply = message.reply.clone().unwrap_or_else(|| message.at.clone());
+    let content = content::Chat {
+        id: Some(message.id.to_string()),
+        text: message.text.clone(),
+        sender: message.sender.name.clone().unwrap_or_else(|| message.sender.handle.clone()),
+        sender_id: Some(message.sender.handle.clone()),
+        attachments: stage(&files, &id, &message.files)?,
+        reply_to: message.reply_to.clone(),
+    };
+    let row = NewIn {
+        id: id.clone(),
+        kind: InKind::Chat,
+        timestamp: message.timestamp,
+        process_after: None,
+        recurrence: None,
+        trigger,
+        reply: Some(reply.clone()),
+        content: content.to_json(),
+        source: None,
+        on_wake: false,
+    };
+    fault::point("host.inbound.decided");
+    let pushed = files.push(row)?;
+    fault::point("host.inbound.written");
+    if pushed == Pushed::New {
+        if let (true, Some(thread)) = (routed.stay, &message.at.thread_id) {
+            host.central.engage_thread(&wiring.agent, &chat.id, thread, host.clock.now())?;
+        }
+        host.central.touch_session(&session.id, host.clock.now())?;
+        let step = if trigger == Trigger::Wake { "received" } else { "kept as context" };
+        host.trace(step, Some(&id), Some(&session.id), None, routed.decision.why());
+    }
+    Ok(Written { session, _files: files, trigger, pushed, reply, follow: routed.stay.then(|| message.at.clone()) })
+}
+
+/// Puts attachments where the agent sees them. Names are never trusted: what is no plain name is replaced.
+fn stage(files: &Files, id: &MessageId, incoming: &[InFile]) -> Result<Vec<Attachment>, HostError> {
+    let mut staged = Vec::with_capacity(incoming.len());
+    let mut left = FILE_BYTES_MAX;
+    for (n, file) in incoming.iter().enumerate() {
+        let size = file.bytes.len() as u64;
+        let Some(rest) = left.checked_sub(size) else {
+            return Err(HostError::Inbox(format!("its files have more than {FILE_BYTES_MAX} bytes")));
+        };
+        left = rest;
+        let mut name = file.name.clone();
+        if !ids::is_safe_name(&name) || name.starts_with('.') || staged.iter().any(|a: &Attachment| a.name == name) {
+            let ending: String = name.rsplit('.').next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+            name = if ending.is_empty() { format!("attachment-{n}") } else { format!("attachment-{n}.{ending}") };
+        }
+        let path = files.dir.write_inbox_file(id, &name, &file.bytes)?;
+        staged.push(Attachment {
+            kind: file.kind.clone(),
+            name,
+            mime: file.mime.clone(),
+            size: Some(size),
+            local_path: Some(path),
+            url: None,
+        });
+    }
+    Ok(staged)
+}
+
+/// A typed answer to an open question, where the platform has no buttons. The outer `Some`: it was one.
+fn typed_answer(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result<Option<Option<Written>>, HostError> {
+    let buttons = host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().buttons);
+    if buttons || message.text.len() > 200 || !message.files.is_empty() {
+        return Ok(None);
+    }
+    let at = &message.at;
+    let open = host.central.questions_in_chat(&at.channel_type, &at.platform_id, at.thread_id.as_ref())?;
+    let Some(question) = open.first() else { return Ok(None) };
+    let said = message.text.trim();
+    let number = said.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
+    let chosen = number
+        .and_then(|n| question.options.get(n))
+        .or_else(|| question.options.iter().find(|o| o.label.eq_ignore_ascii_case(said)));
+    let Some(chosen) = chosen else { return Ok(None) };
+    let value = chosen.value.clone();
+    let Some((session, files)) = close(host, &question.clone(), &value, user)? else { return Ok(None) };
+    Ok(Some(Some(Written { session, _files: files, trigger: Trigger::Wake, pushed: Pushed::Duplicate, reply: at.clone(), follow: None })))
+}
+
+/// The answer by button. Only in the channel where it was asked, and only once.
+fn take_answer(host: &Arc<Host>, answer: &Answer) -> Result<(AnswerOutcome, Option<Session>), HostError> {
+    let Some(question) = host.central.question(&answer.question)? else { return Ok((AnswerOutcome::Late, None)) };
+    let refused = |why: &str| Ok((AnswerOutcome::Refused { why: why.to_owned() }, None));
+    if question.at.as_ref().is_none_or(|at| at.channel_type != answer.channel) {
+        return refused("the question was asked elsewhere");
+    }
+    let Some(chosen) = question.options.iter().find(|o| o.value == answer.value || o.label == answer.value).cloned() else {
+        return refused("that is not one of the options");
+    };
+    let user = person(host, &answer.channel, &answer.sender)?;
+    match close(host, &question, &chosen.value, &user)? {
+        Some((session, _)) => Ok((AnswerOutcome::Taken { label: chosen.selected_label }, Some(session))),
+        None => Ok((AnswerOutcome::Late, None)),
+    }
+}
+
+/// ● Writes the answer into the asker's inbox, then closes the question: a kill in between repeats the
+/// first, whose id is the question's.
+fn close(host: &Arc<Host>, question: &OpenQuestion, value: &str, user: &UserId) -> Result<Option<(Session, Arc<Files>)>, HostError> {
+    let Some(session) = host.central.session(&question.session)? else { return Ok(None) };
+    let files = host.files(&session)?;
+    let answer = content::System::QuestionResponse {
+        question_id: question.id.to_string(),
+        selected_option: value.to_owned(),
+        user_id: user.to_string(),
+    };
+    let row = NewIn {
+        id: MessageId::parse(format!("qr-{}", question.id))?,
+        kind: InKind::System,
+        timestamp: host.clock.now(),
+        process_after: None,
+        recurrence: None,
+        trigger: Trigger::Wake,
+        reply: None,
+        content: serde_json::to_string(&answer).map_err(|e| HostError::Inbox(e.to_string()))?,
+        source: None,
+        on_wake: false,
+    };
+    files.push(row)?;
+    host.central.take_question(&question.id)?;
+    host.trace("answered by a person", None, Some(&session.id), Some(&question.out), value);
+    Ok(Some((session, files)))
+}

@@ -1,0 +1,752 @@
+//! One task per live session: it starts the box, hears it, judges it, stops it.
+//!
+//! ```text
+//!            push, due, retry                      exit
+//!  asleep ──────────────────▶ awake ──▶ in line ──▶ running ──▶ awake ──▶ asleep
+//!                               │                      │ idle, evicted, sick: stop
+//!                               └── nothing to do ─────┘
+//! ```
+//!
+//! An asleep session has no task, no timer and no open file: its next time lies in `session_due`. A task
+//! never waits for another session; whatever blocks (files, databases) runs on the blocking threads.
+
+use crate::liveness::{self, LastStep, LivenessFacts, Verdict};
+use crate::outbound::Drain;
+use crate::session::Files;
+use crate::{Host, HostError, blocking, fault, lock, plan};
+use nanoclaw_central::{ContainerStatus, Session};
+use nanoclaw_contract::ids::{Address, MessageId, SessionId};
+use nanoclaw_contract::inbox::Due;
+use nanoclaw_contract::outbox::OutboxReader;
+use nanoclaw_contract::pulse::{self, Phase, Pulse};
+use nanoclaw_contract::time::Timestamp;
+use nanoclaw_driver::{DriverError, Exit, Signal};
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+/// How long a box may take to start.
+const START_MAX: Duration = Duration::from_secs(60);
+/// How long a box may take to finish when told to.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How often typing is shown anew while the agent works.
+const TYPING_EVERY: Duration = Duration::from_secs(4);
+/// How often a box without events is looked at.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How often a message may bring its box down before it is given up.
+const TRIES_MAX: i64 = 8;
+
+/// How others reach a live session's task.
+pub(crate) struct Handle {
+    pub(crate) id: SessionId,
+    notify: Notify,
+    nudged: AtomicBool,
+    dirty: AtomicBool,
+    soon: AtomicBool,
+    polled: AtomicBool,
+    stop: AtomicBool,
+    rewind: AtomicBool,
+    exit: Mutex<Option<Exit>>,
+    typing: Mutex<BTreeSet<Address>>,
+}
+
+impl Handle {
+    fn new(id: SessionId) -> Self {
+        Self {
+            id,
+            notify: Notify::new(),
+            nudged: AtomicBool::new(false),
+            dirty: AtomicBool::new(true),
+            soon: AtomicBool::new(false),
+            polled: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            rewind: AtomicBool::new(false),
+            exit: Mutex::default(),
+            typing: Mutex::default(),
+        }
+    }
+
+    /// Something changed; look again.
+    pub(crate) fn nudge(&self) {
+        self.nudged.store(true, Ordering::Release);
+        self.notify.notify_one();
+    }
+
+    /// The outbox was written to.
+    pub(crate) fn dirty(&self) {
+        self.dirty.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// The outbox is being written to.
+    pub(crate) fn dirty_soon(&self) {
+        self.soon.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// No more events will come for this box.
+    pub(crate) fn poll_from_now_on(&self) {
+        self.polled.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// The box must stop, though it may start again if there is work.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// Messages that were settled are to be tried again.
+    pub(crate) fn rewind(&self) {
+        self.rewind.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// Somebody at this address waits for an answer.
+    pub(crate) fn awaited_at(&self, address: Address) {
+        lock(&self.typing).insert(address);
+    }
+}
+
+impl Host {
+    /// Makes sure that the session's task runs and looks at its work.
+    pub(crate) fn wake(self: &Arc<Self>, id: &SessionId) -> Arc<Handle> {
+        let mut live = lock(&self.live);
+        if let Some(handle) = live.get(id) {
+            handle.nudge();
+            return handle.clone();
+        }
+        let handle = Arc::new(Handle::new(id.clone()));
+        live.insert(id.clone(), handle.clone());
+        let (host, its) = (self.clone(), handle.clone());
+        tokio::spawn(async move { run(&host, &its).await });
+        handle
+    }
+
+    /// Ends the task's entry, unless somebody nudged since its last step. [`Host::wake`] nudges under the
+    /// same lock, so work that arrives while the task ends is never left behind.
+    fn retire(&self, handle: &Handle) -> bool {
+        let mut live = lock(&self.live);
+        let idle = !handle.nudged.load(Ordering::Acquire);
+        if idle {
+            live.remove(&handle.id);
+        }
+        idle
+    }
+}
+
+async fn run(host: &Arc<Host>, handle: &Arc<Handle>) {
+    let mut failures = 0u32;
+    loop {
+        let ended = match Live::load(host, handle).await {
+            Ok(mut live) => live.run().await,
+            Err(e) => Err(e),
+        };
+        host.slots.release(&handle.id);
+        match ended {
+            Ok(()) if host.retire(handle) => return,
+            Ok(()) => failures = 0,
+            // Nothing here may end a session for good: log, wait, look again.
+            Err(e) => {
+                failures += 1;
+                tracing::error!(session = %handle.id, error = %e, "session task failed");
+                let wait = Duration::from_millis(100 << failures.min(9));
+                tokio::time::sleep(wait).await;
+                if failures > 20 {
+                    host.park(&handle.id, &format!("its task failed {failures} times, last: {e}")).await;
+                    drop(lock(&host.live).remove(&handle.id));
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Host {
+    /// Quarantines a session: its box stays off until somebody clears it.
+    pub(crate) async fn park(self: &Arc<Self>, id: &SessionId, reason: &str) {
+        tracing::error!(session = %id, reason, "session quarantined");
+        let (host, id, reason) = (self.clone(), id.clone(), reason.to_owned());
+        let done = blocking(move || {
+            let now = host.clock.now();
+            host.central.quarantine(&id, &reason, now)?;
+            host.trace("quarantined", None, Some(&id), None, &reason);
+            Ok(())
+        });
+        if let Err(e) = done.await {
+            tracing::error!(error = %e, "quarantine was not recorded");
+        }
+    }
+}
+
+/// A box that runs, or is believed to.
+struct Box_ {
+    name: String,
+    started: Instant,
+    /// When it last had something to do.
+    busy: Instant,
+    step: LastStep,
+    /// Somebody here asked it to stop: its end is no crash.
+    asked: bool,
+    /// It finished at least one turn.
+    proven: bool,
+}
+
+/// What a box shows of itself.
+struct Seen {
+    pulse: Pulse,
+    /// Whether it pulses all the while, as our runner does, or only on events, as v2's does.
+    steady: bool,
+    age: Option<Duration>,
+}
+
+struct Live<'a> {
+    host: &'a Arc<Host>,
+    handle: &'a Arc<Handle>,
+    session: Session,
+    files: Arc<Files>,
+    reader: Option<Arc<Mutex<OutboxReader>>>,
+    drain: Drain,
+    running: Option<Box_>,
+    /// outbound.db was left inside a commit: a box must run to repair it.
+    repair: bool,
+    typed: Instant,
+}
+
+enum Next {
+    Wait(Option<Instant>),
+    Sleep,
+}
+
+impl<'a> Live<'a> {
+    async fn load(host: &'a Arc<Host>, handle: &'a Arc<Handle>) -> Result<Self, HostError> {
+        let (h, id) = (host.clone(), handle.id.clone());
+        let (session, files, cursors) = blocking(move || {
+            let session = h.central.session(&id)?.ok_or_else(|| HostError::Unknown(format!("session {id}")))?;
+            let files = h.files(&session)?;
+            let cursors = h.central.cursors(&id)?;
+            Ok((session, files, cursors))
+        })
+        .await?;
+        let drain = Drain::new(cursors);
+        let mut live = Live {
+            host,
+            handle,
+            session,
+            files,
+            reader: None,
+            drain,
+            running: None,
+            repair: false,
+            typed: Instant::now(),
+        };
+        let adopted = lock(&host.adopted).remove(&handle.id);
+        if let Some(name) = adopted {
+            live.watch(name).await;
+            if let Err(e) = host.egress.open(&live.session.id, &live.session.agent).await {
+                tracing::warn!(session = %handle.id, error = %e, "the adopted box has no way out");
+            }
+        }
+        Ok(live)
+    }
+
+    async fn run(&mut self) -> Result<(), HostError> {
+        loop {
+            match self.step().await? {
+                Next::Sleep => return Ok(()),
+                Next::Wait(None) => self.handle.notify.notified().await,
+                Next::Wait(Some(until)) => {
+                    // Either way the next step looks at everything.
+                    drop(tokio::time::timeout_at(until, self.handle.notify.notified()).await);
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Next, HostError> {
+        self.handle.nudged.store(false, Ordering::Release);
+        let exit = lock(&self.handle.exit).take();
+        if let Some(exit) = exit {
+            self.ended(exit).await?;
+        }
+        if let Some(reason) = self.quarantined().await? {
+            tracing::debug!(session = %self.session.id, reason, "in quarantine");
+            return self.stop_or_sleep().await;
+        }
+        if self.handle.rewind.swap(false, Ordering::AcqRel) {
+            self.drain.rewind();
+        }
+        let polled = self.handle.polled.load(Ordering::Acquire);
+        let dirty = self.handle.dirty.swap(false, Ordering::AcqRel);
+        let soon = self.handle.soon.swap(false, Ordering::AcqRel);
+        let mut retry_at = None;
+        if dirty || soon || polled || self.drain.is_due(self.host.clock.now()) {
+            retry_at = self.look(soon && !dirty).await?;
+        }
+        let stop = self.handle.stop.swap(false, Ordering::AcqRel);
+        match self.running.is_some() {
+            true if stop => self.stop("asked to").await,
+            true => self.attend(retry_at, polled).await,
+            false => self.rest_or_start(retry_at).await,
+        }
+    }
+
+    async fn quarantined(&self) -> Result<Option<String>, HostError> {
+        let (host, id) = (self.host.clone(), self.session.id.clone());
+        blocking(move || Ok(host.central.quarantined(&id)?.map(|(reason, _)| reason))).await
+    }
+
+    async fn stop_or_sleep(&mut self) -> Result<Next, HostError> {
+        match self.running {
+            Some(_) => self.kill("quarantined").await,
+            None => Ok(Next::Sleep),
+        }
+    }
+
+    /// Reads the outbox and delivers what is due. Returns when to look again, if known.
+    async fn look(&mut self, soft: bool) -> Result<Option<Timestamp>, HostError> {
+        if self.reader.is_none() && !self.open_reader().await? {
+            return Ok(None);
+        }
+        let Some(reader) = self.reader.clone() else { return Ok(None) };
+        match self.drain.run(self.host, &self.session, &self.files, &reader).await {
+            Ok(report) => {
+                self.answered(&report.finished).await;
+                if let Some(running) = &mut self.running
+                    && report.moved
+                {
+                    running.busy = Instant::now();
+                    running.proven |= !report.finished.is_empty();
+                }
+                if report.more {
+                    self.handle.dirty();
+                }
+                Ok(report.retry_at)
+            }
+            Err(HostError::Contract(nanoclaw_contract::Error::Busy(_))) => {
+                // A commit is under way; its end is an event of its own.
+                if !soft {
+                    self.handle.dirty_soon();
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                Ok(None)
+            }
+            Err(HostError::Contract(nanoclaw_contract::Error::Unrecovered)) => {
+                self.reader = None;
+                self.repair = self.running.is_none();
+                Ok(None)
+            }
+            Err(HostError::Contract(e @ (nanoclaw_contract::Error::Refused(_) | nanoclaw_contract::Error::Io { .. }))) => {
+                self.reader = None;
+                self.host.park(&self.session.id, &e.to_string()).await;
+                self.handle.nudge();
+                Ok(None)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn open_reader(&mut self) -> Result<bool, HostError> {
+        let path = self.files.dir.outbound();
+        let opened = tokio::time::timeout(
+            Duration::from_secs(5),
+            blocking(move || Ok(OutboxReader::open(&path)?)),
+        )
+        .await;
+        match opened {
+            Ok(Ok(reader)) => {
+                self.reader = Some(Arc::new(Mutex::new(reader)));
+                return Ok(true);
+            }
+            Ok(Err(HostError::Contract(nanoclaw_contract::Error::Unrecovered))) => {
+                self.repair = self.running.is_none();
+            }
+            Ok(Err(HostError::Contract(nanoclaw_contract::Error::Busy(_)))) => self.handle.dirty_soon(),
+            Ok(Err(e)) => {
+                self.host.park(&self.session.id, &e.to_string()).await;
+                self.handle.nudge();
+            }
+            Err(_) => {
+                self.host.park(&self.session.id, "outbound.db does not open").await;
+                self.handle.nudge();
+            }
+        }
+        Ok(false)
+    }
+
+    /// The turn that consumed these rows ended: nobody types any more.
+    async fn answered(&self, finished: &[MessageId]) {
+        if finished.is_empty() {
+            return;
+        }
+        let waiting = std::mem::take(&mut *lock(&self.handle.typing));
+        for address in waiting {
+            self.host.typing(&address, nanoclaw_channel::Typing::Off).await;
+        }
+    }
+
+    /// Looks after a running box.
+    async fn attend(&mut self, retry_at: Option<Timestamp>, polled: bool) -> Result<Next, HostError> {
+        let now = Instant::now();
+        let due = self.due().await?;
+        let pulse = self.pulse().await;
+        let working = pulse.as_ref().is_some_and(|p| p.pulse.phase != Phase::Idle) || due == Due::Now;
+        let Some(running) = &mut self.running else { return Ok(Next::Wait(None)) };
+        if working {
+            running.busy = now;
+        }
+        let idle_until = running.busy + self.host.config.idle_timeout;
+        let mut wake_at = if working { now + TYPING_EVERY } else { idle_until };
+        if let Some(at) = retry_at {
+            wake_at = wake_at.min(self.host.instant_of(at));
+        }
+        if polled {
+            wake_at = wake_at.min(now + POLL_EVERY);
+        }
+        if let Due::At(at) = due {
+            // The runner has its own timer; this is for the case that it missed it.
+            wake_at = wake_at.min(self.host.instant_of(at) + POLL_EVERY);
+        }
+        if working {
+            self.show_typing().await;
+            return self.judge(pulse, wake_at).await;
+        }
+        if now >= idle_until {
+            return self.stop("idle").await;
+        }
+        if self.host.slots.wanted() > 0 && self.host.evict_one() {
+            return self.stop("another session needs its place").await;
+        }
+        Ok(Next::Wait(Some(wake_at)))
+    }
+
+    async fn show_typing(&mut self) {
+        if self.typed.elapsed() < TYPING_EVERY {
+            return;
+        }
+        self.typed = Instant::now();
+        let waiting: Vec<_> = lock(&self.handle.typing).iter().cloned().collect();
+        for address in waiting {
+            self.host.typing(&address, nanoclaw_channel::Typing::On).await;
+        }
+    }
+
+    /// Judges a working box by what it shows of itself.
+    async fn judge(&mut self, seen: Option<Seen>, wake_at: Instant) -> Result<Next, HostError> {
+        let now = self.host.clock.now();
+        let oldest_claim = self.oldest_claim(now).await;
+        let Some(running) = &mut self.running else { return Ok(Next::Wait(Some(wake_at))) };
+        let seen = seen.unwrap_or_else(|| Seen {
+            pulse: Pulse { phase: Phase::Starting, ..Pulse::default() },
+            steady: true,
+            age: None,
+        });
+        let facts = LivenessFacts {
+            phase: seen.pulse.phase,
+            steady: seen.steady,
+            pulse_age: seen.age.unwrap_or_else(|| running.started.elapsed()),
+            tools: seen.pulse.tools,
+            oldest_claim,
+            now,
+            last_step: running.step,
+        };
+        match liveness::judge(&facts) {
+            Verdict::Wait { check_again_in } => Ok(Next::Wait(Some(wake_at.min(Instant::now() + check_again_in)))),
+            Verdict::Healthy { check_again_in } => {
+                running.step = LastStep::None;
+                Ok(Next::Wait(Some(wake_at.min(Instant::now() + check_again_in))))
+            }
+            Verdict::Interrupt(why) => {
+                running.step = LastStep::Interrupted(now);
+                self.tell("interrupted", &why, Signal::Interrupt).await
+            }
+            Verdict::Stop(why) => {
+                running.step = LastStep::Terminated(now);
+                self.tell("told to stop", &why, Signal::Terminate).await
+            }
+            Verdict::Kill(why) => self.kill(&why).await,
+        }
+    }
+
+    async fn tell(&mut self, what: &str, why: &str, signal: Signal) -> Result<Next, HostError> {
+        self.host.trace(what, None, Some(&self.session.id), None, why);
+        tracing::warn!(session = %self.session.id, why, "box {what}");
+        if let Some(running) = &self.running {
+            self.gone_or(self.host.driver.signal(&running.name, signal).await);
+        }
+        Ok(Next::Wait(Some(Instant::now() + Duration::from_secs(2))))
+    }
+
+    fn gone_or(&self, result: Result<(), DriverError>) {
+        match result {
+            Ok(()) | Err(DriverError::Gone(_)) => {}
+            Err(e) => tracing::error!(session = %self.session.id, error = %e, "the driver failed"),
+        }
+    }
+
+    async fn oldest_claim(&self, now: Timestamp) -> Option<Duration> {
+        let reader = self.reader.clone()?;
+        let claims = blocking(move || Ok(lock(&reader).claims()?)).await.ok()?;
+        let oldest = claims.values().flatten().min()?;
+        Duration::try_from(now.duration_since(*oldest)).ok()
+    }
+
+    /// What the box shows of itself, and how long ago it last did.
+    async fn pulse(&self) -> Option<Seen> {
+        let (dir, now) = (self.files.dir.clone(), self.host.clock.now());
+        blocking(move || {
+            let mut file = dir.open_from_box(std::path::Path::new(".heartbeat"), pulse::BYTES_MAX)?;
+            let touched = file.metadata().and_then(|m| m.modified()).ok().and_then(|t| Timestamp::try_from(t).ok());
+            let mut text = String::new();
+            // A v2 runner writes an empty file: then only its age counts.
+            let read = std::io::Read::by_ref(&mut file).take(pulse::BYTES_MAX).read_to_string(&mut text);
+            let ours: Option<Pulse> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+            let age = touched.and_then(|t| Duration::try_from(now.duration_since(t)).ok());
+            Ok(Seen { steady: ours.is_some(), pulse: ours.unwrap_or_default(), age })
+        })
+        .await
+        .ok()
+    }
+
+    async fn due(&self) -> Result<Due, HostError> {
+        let (files, now) = (self.files.clone(), self.host.clock.now());
+        blocking(move || files.with(|inbox| inbox.due(now))).await
+    }
+
+    async fn stop(&mut self, why: &str) -> Result<Next, HostError> {
+        let Some(running) = &mut self.running else { return Ok(Next::Wait(None)) };
+        running.asked = true;
+        tracing::info!(session = %self.session.id, why, "stopping the box");
+        let stopped = self.host.driver.stop(&running.name, STOP_GRACE).await;
+        self.gone_or(stopped);
+        Ok(Next::Wait(Some(Instant::now() + STOP_GRACE)))
+    }
+
+    async fn kill(&mut self, why: &str) -> Result<Next, HostError> {
+        if let Some(running) = &self.running {
+            self.host.trace("killed", None, Some(&self.session.id), None, why);
+            tracing::warn!(session = %self.session.id, why, "killing the box");
+            self.gone_or(self.host.driver.signal(&running.name, Signal::Kill).await);
+        }
+        Ok(Next::Wait(Some(Instant::now() + STOP_GRACE)))
+    }
+
+    /// No box runs: start one if there is work, or note when there will be and go to sleep.
+    async fn rest_or_start(&mut self, retry_at: Option<Timestamp>) -> Result<Next, HostError> {
+        let due = self.due().await?;
+        let (host, id) = (self.host.clone(), self.session.id.clone());
+        let failed = blocking(move || Ok(host.central.wake_failure(&id)?)).await?;
+        let now = self.host.clock.now();
+        let not_before = failed.map(|f| f.next_at).filter(|at| *at > now);
+        if (due == Due::Now || self.repair) && not_before.is_none() && !self.host.stopping() {
+            if !self.host.slots.request(self.handle) {
+                self.host.evict_idle();
+                return Ok(Next::Wait(retry_at.map(|at| self.host.instant_of(at))));
+            }
+            return self.start().await;
+        }
+        self.host.slots.release(&self.session.id);
+        let work = match due {
+            Due::Now => not_before.or(Some(now)),
+            Due::At(at) => Some(at),
+            Due::Never => None,
+        };
+        let next = [work, retry_at].into_iter().flatten().min();
+        let (host, id) = (self.host.clone(), self.session.id.clone());
+        blocking(move || Ok(host.central.set_due(&id, next)?)).await?;
+        self.host.due_changed.notify_one();
+        Ok(Next::Sleep)
+    }
+
+    async fn start(&mut self) -> Result<Next, HostError> {
+        fault::point("host.wake");
+        match tokio::time::timeout(START_MAX, self.start_box()).await {
+            Ok(Ok(name)) => {
+                self.repair = false;
+                self.watch(name).await;
+                Ok(Next::Wait(Some(Instant::now())))
+            }
+            Ok(Err(e)) => self.start_failed(&e.to_string()).await,
+            Err(_) => self.start_failed(&format!("the box did not start within {START_MAX:?}")).await,
+        }
+    }
+
+    async fn start_box(&mut self) -> Result<String, HostError> {
+        let grant = self
+            .host
+            .egress
+            .open(&self.session.id, &self.session.agent)
+            .await
+            .map_err(HostError::Egress)?;
+        let (host, session, files) = (self.host.clone(), self.session.clone(), self.files.clone());
+        let spec = blocking(move || plan::plan(&host, &session, &files, &grant)).await?;
+        self.host.driver.start(&spec).await?;
+        fault::point("host.box.started");
+        let (host, id, name) = (self.host.clone(), self.session.id.clone(), spec.name.clone());
+        let record = blocking(move || {
+            host.central.put_box(&id, &name, host.driver.name(), host.clock.now())?;
+            host.central.set_container(&id, ContainerStatus::Running)?;
+            host.trace("box started", None, Some(&id), None, &name);
+            Ok(())
+        });
+        record.await?;
+        Ok(spec.name)
+    }
+
+    async fn start_failed(&mut self, why: &str) -> Result<Next, HostError> {
+        tracing::error!(session = %self.session.id, why, "the box did not start");
+        self.host.slots.release(&self.session.id);
+        self.host.egress.close(&self.session.id).await;
+        let (host, id, why_) = (self.host.clone(), self.session.id.clone(), why.to_owned());
+        let count = blocking(move || {
+            host.trace("wake failed", None, Some(&id), None, &why_);
+            Ok(host.central.wake_failed(&id, &why_, host.clock.now())?)
+        })
+        .await?;
+        if count == 1 {
+            let text = format!("⚠️ I cannot start right now and will keep trying. Your message is safe. ({why})");
+            self.host.notify_chat(&self.session, "wake", &text).await;
+        }
+        // The next step finds the backoff, and sleeps.
+        Ok(Next::Wait(Some(Instant::now())))
+    }
+
+    /// Takes a running box into care.
+    async fn watch(&mut self, name: String) {
+        let now = Instant::now();
+        self.host.slots.adopt(&self.session.id);
+        let heard = self.host.watch.add(&self.files.dir.writable(), self.handle);
+        self.handle.polled.store(!heard, Ordering::Release);
+        self.handle.dirty.store(true, Ordering::Release);
+        let (driver, handle, its_name) = (self.host.driver.clone(), self.handle.clone(), name.clone());
+        tokio::spawn(async move {
+            let exit = loop {
+                match driver.wait(&its_name).await {
+                    Ok(exit) => break exit,
+                    Err(DriverError::Gone(_)) => {
+                        break Exit { code: None, out_of_memory: false, tail: String::new() };
+                    }
+                    Err(e) => {
+                        tracing::error!(session = %handle.id, error = %e, "cannot wait for the box");
+                        tokio::time::sleep(POLL_EVERY).await;
+                    }
+                }
+            };
+            *lock(&handle.exit) = Some(exit);
+            handle.nudge();
+        });
+        self.running = Some(Box_ {
+            name,
+            started: now,
+            busy: now,
+            step: LastStep::None,
+            asked: false,
+            proven: false,
+        });
+    }
+
+    /// The box is gone: deliver its last words, put back what it did not finish.
+    async fn ended(&mut self, exit: Exit) -> Result<(), HostError> {
+        let Some(running) = self.running.take() else { return Ok(()) };
+        tracing::info!(session = %self.session.id, code = ?exit.code, oom = exit.out_of_memory, "box ended");
+        self.host.watch.remove(self.handle);
+        self.host.egress.close(&self.session.id).await;
+        // Whatever handle the old file had, the next look opens it anew.
+        self.reader = None;
+        self.look(false).await?;
+        let claims = self.unfinished().await;
+        let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());
+        blocking(move || {
+            host.central.remove_box(&id)?;
+            host.central.set_container(&id, ContainerStatus::Stopped)?;
+            host.trace("box ended", None, Some(&id), None, &name);
+            Ok(())
+        })
+        .await?;
+        self.host.slots.release(&self.session.id);
+        if running.asked || self.host.stopping() {
+            return Ok(());
+        }
+        self.after_crash(&claims, &exit, running.proven).await
+    }
+
+    async fn unfinished(&self) -> Vec<MessageId> {
+        let Some(reader) = self.reader.clone() else { return Vec::new() };
+        blocking(move || Ok(lock(&reader).claims()?.into_keys().collect())).await.unwrap_or_default()
+    }
+
+    async fn after_crash(&mut self, claims: &[MessageId], exit: &Exit, proven: bool) -> Result<(), HostError> {
+        let why = describe(exit);
+        let (files, now, ids) = (self.files.clone(), self.host.clock.now(), claims.to_vec());
+        let given_up = blocking(move || {
+            files.with(|inbox| {
+                let mut given_up = Vec::new();
+                for id in &ids {
+                    let Some((row, status)) = inbox.get(id)? else { continue };
+                    if status != nanoclaw_contract::message::InStatus::Pending {
+                        continue;
+                    }
+                    let wait = Duration::from_millis(250 << (2 * row.tries.clamp(0, 7)));
+                    let next = (row.tries + 1 < TRIES_MAX).then(|| now + wait);
+                    inbox.retry(id, next)?;
+                    if next.is_none() {
+                        given_up.push(row);
+                    }
+                }
+                Ok(given_up)
+            })
+        })
+        .await?;
+        for row in &given_up {
+            self.host.trace("given up", Some(&row.id), Some(&self.session.id), None, &why);
+            let text = format!("⚠️ I had to give up on a message after {TRIES_MAX} tries: {why}");
+            self.host.notify_chat(&self.session, row.id.as_str(), &text).await;
+        }
+        if !proven && claims.is_empty() {
+            // It died before it took anything on: back off, and say so once.
+            self.start_failed(&why).await.map(|_| ())
+        } else {
+            let (host, id) = (self.host.clone(), self.session.id.clone());
+            blocking(move || Ok(host.central.wake_succeeded(&id).map(drop)?)).await
+        }
+    }
+}
+
+fn describe(exit: &Exit) -> String {
+    let last = exit.tail.trim().lines().last().unwrap_or_default();
+    match (exit.out_of_memory, exit.code) {
+        (true, _) => "the agent used more memory than it may".to_owned(),
+        (false, Some(code)) if last.is_empty() => format!("the agent's box ended with code {code}"),
+        (false, Some(code)) => format!("the agent's box ended with code {code}: {last}"),
+        (false, None) => "the agent's box ended".to_owned(),
+    }
+}
+
+impl Host {
+    /// A point in time as one of tokio's instants.
+    pub(crate) fn instant_of(&self, at: Timestamp) -> Instant {
+        let wait = Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::ZERO);
+        Instant::now() + wait
+    }
+
+    /// Asks every idle box whether it gives up its place.
+    fn evict_idle(&self) {
+        lock(&self.live).values().for_each(|h| h.nudge());
+    }
+
+    /// Whether one more box may be stopped for those in line; one per waiting session at a time.
+    fn evict_one(&self) -> bool {
+        let mut evicting = lock(&self.evicting);
+        let now = Instant::now();
+        evicting.retain(|since| now.duration_since(*since) < STOP_GRACE);
+        let more = evicting.len() < self.slots.wanted();
+        if more {
+            evicting.push(now);
+        }
+        more
+    }
+}

@@ -1,0 +1,378 @@
+//! The whole life of a message out: found, attempted, settled.
+//!
+//! Per session in order, per address without overtaking. The durable points: an attempt is recorded in
+//! `deliveries` before it is made ●, its outcome after it ●, and the row is settled in inbound.db ●. A kill
+//! between the first two repeats the send under the same key; nothing is ever sent after it was settled.
+
+use crate::authorize::{self, Destinations, Verdict};
+use crate::dispatch::{Outcome, Ready};
+use crate::session::Files;
+use crate::{Host, HostError, blocking, fault, lock};
+use nanoclaw_central::{Delivery, DeliveryState, Session};
+use nanoclaw_contract::content::Out;
+use nanoclaw_contract::ids::{Address, MessageId, SessionId};
+use nanoclaw_contract::inbox::Settled;
+use nanoclaw_contract::message::{AckStatus, DeliveredStatus, OutRow};
+use nanoclaw_contract::outbox::{Found, OutboxReader};
+use nanoclaw_contract::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Rows looked at in one pass.
+const ROWS_MAX: usize = 500;
+/// Rows sent in one pass; then others have their turn.
+const SENDS_MAX: usize = 50;
+/// How long one send may take before it counts as failed.
+const SEND_MAX: Duration = Duration::from_secs(60);
+/// How long a message is tried.
+const TRY_FOR: Duration = Duration::from_secs(24 * 3600);
+const BACKOFF_FIRST: Duration = Duration::from_secs(1);
+const BACKOFF_MAX: Duration = Duration::from_secs(300);
+
+/// Where a session's outbox stands.
+pub(crate) struct Drain {
+    /// Every row up to here is settled.
+    out_cursor: i64,
+    ack_cursor: i64,
+    /// Settled rows beyond the cursor.
+    beyond: BTreeSet<i64>,
+    first: bool,
+    retry_at: Option<Timestamp>,
+}
+
+/// What one pass did.
+#[derive(Default)]
+pub(crate) struct Report {
+    /// Anything at all happened.
+    pub(crate) moved: bool,
+    /// Inbound rows whose turn ended.
+    pub(crate) finished: Vec<MessageId>,
+    /// When to look again.
+    pub(crate) retry_at: Option<Timestamp>,
+    /// There is more to do at once.
+    pub(crate) more: bool,
+}
+
+impl Drain {
+    pub(crate) fn new((out_cursor, ack_cursor): (i64, i64)) -> Self {
+        Self { out_cursor, ack_cursor, beyond: BTreeSet::new(), first: true, retry_at: None }
+    }
+
+    /// Starts over; what is settled is found so in the books.
+    pub(crate) fn rewind(&mut self) {
+        self.out_cursor = 0;
+        self.beyond.clear();
+        self.first = true;
+    }
+
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.first || self.retry_at.is_some_and(|at| at <= now)
+    }
+
+    /// Delivers what is due, in order.
+    pub(crate) async fn run(
+        &mut self,
+        host: &Arc<Host>,
+        session: &Session,
+        files: &Arc<Files>,
+        reader: &Arc<Mutex<OutboxReader>>,
+    ) -> Result<Report, HostError> {
+        let (r, out, ack) = (reader.clone(), self.out_cursor, self.ack_cursor);
+        let (found, acks) = blocking(move || {
+            let reader = lock(&r);
+            reader.check_in_place()?;
+            Ok((reader.rows_after(out, ROWS_MAX)?, reader.acks_after(ack)?))
+        })
+        .await?;
+        self.first = false;
+        let mut pass = Pass::new(host, session, files);
+        let full = found.len() == ROWS_MAX;
+        for row in &found {
+            if !self.beyond.contains(&row.rowid) && pass.take(row).await? {
+                self.beyond.insert(row.rowid);
+            }
+        }
+        for row in &found {
+            if !self.beyond.remove(&row.rowid) {
+                break;
+            }
+            self.out_cursor = row.rowid;
+        }
+        let report = pass.finish(&acks.done, (self.out_cursor, acks.cursor), full).await?;
+        self.ack_cursor = acks.cursor;
+        self.retry_at = report.retry_at;
+        Ok(report)
+    }
+}
+
+/// One pass over the due rows of a session.
+struct Pass<'a> {
+    host: &'a Arc<Host>,
+    session: &'a Session,
+    files: &'a Arc<Files>,
+    settled: Vec<Settled>,
+    /// Addresses whose turn it is not: an earlier row waits there.
+    blocked: BTreeMap<Option<Address>, Timestamp>,
+    sends: usize,
+    retry_at: Option<Timestamp>,
+    more: bool,
+}
+
+/// What is known about a row before it is sent.
+enum Standing {
+    /// It ended before; only inbound.db does not know yet, or not even that.
+    Over(Option<DeliveredStatus>, Option<nanoclaw_contract::ids::PlatformMessageId>),
+    /// Not before this time.
+    NotYet(Timestamp),
+    /// This is the n-th attempt, and it is recorded.
+    Go { attempt: u32, first_at: Timestamp },
+}
+
+impl<'a> Pass<'a> {
+    fn new(host: &'a Arc<Host>, session: &'a Session, files: &'a Arc<Files>) -> Self {
+        Self {
+            host,
+            session,
+            files,
+            settled: Vec::new(),
+            blocked: BTreeMap::new(),
+            sends: 0,
+            retry_at: None,
+            more: false,
+        }
+    }
+
+    /// Handles one row; `true` when it is over, whatever its end.
+    async fn take(&mut self, found: &Found) -> Result<bool, HostError> {
+        let row = match &found.row {
+            Ok(row) => row,
+            Err(bad) => return self.refuse_unreadable(bad).await,
+        };
+        let now = self.host.clock.now();
+        if let Some(at) = found.deliver_after.filter(|at| *at > now) {
+            self.later(at);
+            return Ok(false);
+        }
+        if let Some(at) = self.blocked.get(&row.to) {
+            self.later(*at);
+            return Ok(false);
+        }
+        if self.sends >= SENDS_MAX {
+            self.more = true;
+            return Ok(false);
+        }
+        match self.standing(row).await? {
+            Standing::Over(None, _) => Ok(true),
+            Standing::Over(Some(status), platform_id) => {
+                self.settled.push(Settled { id: row.id.clone(), status, platform_id });
+                Ok(true)
+            }
+            Standing::NotYet(at) => {
+                self.blocked.insert(row.to.clone(), at);
+                self.later(at);
+                Ok(false)
+            }
+            Standing::Go { attempt, first_at } => self.attempt(row, attempt, first_at).await,
+        }
+    }
+
+    fn later(&mut self, at: Timestamp) {
+        self.retry_at = Some(self.retry_at.map_or(at, |r| r.min(at)));
+    }
+
+    /// ● Looks up what became of the row, and records the attempt that is about to be made.
+    async fn standing(&self, row: &OutRow) -> Result<Standing, HostError> {
+        let (host, session, files, row) = (self.host.clone(), self.session.clone(), self.files.clone(), row.clone());
+        blocking(move || {
+            let now = host.clock.now();
+            match host.central.delivery(&session.id, &row.id)? {
+                Some(d) => match d.state {
+                    DeliveryState::Sent => return Ok(Standing::Over(Some(DeliveredStatus::Delivered), d.platform_message_id)),
+                    DeliveryState::Rejected | DeliveryState::Dead => {
+                        return Ok(Standing::Over(Some(DeliveredStatus::Failed), None));
+                    }
+                    DeliveryState::Pending => {
+                        if let Some(at) = d.next_at.filter(|at| *at > now) {
+                            return Ok(Standing::NotYet(at));
+                        }
+                    }
+                },
+                // Only a row that central does not know can have been settled by a v2 host.
+                None => {
+                    if files.with(|inbox| inbox.settled(&row.id))?.is_some() {
+                        return Ok(Standing::Over(None, None));
+                    }
+                }
+            }
+            let attempt = host.central.begin_attempt(&session.id, &row.id, row.seq, row.to.as_ref(), now)?;
+            let first_at = host.central.delivery(&session.id, &row.id)?.map_or(now, |d: Delivery| d.first_at);
+            Ok(Standing::Go { attempt, first_at })
+        })
+        .await
+    }
+
+    async fn attempt(&mut self, row: &OutRow, attempt: u32, first_at: Timestamp) -> Result<bool, HostError> {
+        fault::point("host.attempt.recorded");
+        self.sends += 1;
+        let outcome = match self.prepare(row).await? {
+            Ok(ready) => match tokio::time::timeout(SEND_MAX, self.host.dispatch(self.session, ready)).await {
+                Ok(outcome) => outcome?,
+                Err(_) => Outcome::Retry { after: None, why: format!("no answer within {SEND_MAX:?}") },
+            },
+            Err(why) => Outcome::Rejected { why },
+        };
+        fault::point("host.attempt.made");
+        self.record(row, attempt, first_at, outcome).await
+    }
+
+    /// Reads, authorises and loads a row. The inner error is the reason of a refusal.
+    async fn prepare(&self, row: &OutRow) -> Result<Result<Ready, String>, HostError> {
+        let (host, session, files, row) = (self.host.clone(), self.session.clone(), self.files.clone(), row.clone());
+        blocking(move || {
+            let out = match Out::parse(row.kind, &row.content) {
+                Ok(out) => out,
+                Err(why) => return Ok(Err(why)),
+            };
+            if !matches!(out, Out::Action { .. }) {
+                let known = Destinations::of(&host.central, &session, row.to.as_ref())?;
+                if let Verdict::Refused(why) = authorize::authorize(row.to.as_ref(), &known) {
+                    return Ok(Err(why));
+                }
+            }
+            Ready::load(&host, &session, &files, row, out)
+        })
+        .await
+    }
+
+    /// ● Records the outcome of an attempt. Returns whether the row is over.
+    async fn record(&mut self, row: &OutRow, attempt: u32, first_at: Timestamp, outcome: Outcome) -> Result<bool, HostError> {
+        let now = self.host.clock.now();
+        let (host, session, id) = (self.host.clone(), self.session.id.clone(), row.id.clone());
+        let reply = row.in_reply_to.clone();
+        match outcome {
+            Outcome::Sent(platform_id) => {
+                let platform = platform_id.clone();
+                blocking(move || {
+                    host.central.finish_sent(&session, &id, platform.as_ref(), now)?;
+                    host.trace("delivered", reply.as_ref(), Some(&session), Some(&id), &format!("attempt {attempt}"));
+                    Ok(())
+                })
+                .await?;
+                self.settled.push(Settled { id: row.id.clone(), status: DeliveredStatus::Delivered, platform_id });
+                fault::point("host.attempt.outcome");
+                Ok(true)
+            }
+            Outcome::Retry { after, why } if now.duration_since(first_at) < jiff::SignedDuration::try_from(TRY_FOR).unwrap_or_default() => {
+                let at = now + after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
+                let detail = format!("attempt {attempt}, again after {}: {why}", nanoclaw_contract::time::iso(at));
+                blocking(move || {
+                    host.central.finish_retry(&session, &id, at, &why, now)?;
+                    host.trace("delivery failed", reply.as_ref(), Some(&session), Some(&id), &detail);
+                    Ok(())
+                })
+                .await?;
+                self.blocked.insert(row.to.clone(), at);
+                self.later(at);
+                Ok(false)
+            }
+            Outcome::Retry { why, .. } => self.give_up(row, "dead", &why).await,
+            Outcome::Rejected { why } => self.give_up(row, "rejected", &why).await,
+        }
+    }
+
+    /// The row will never arrive: one note to the agent, one in the chat, a dead letter for `ncl`.
+    async fn give_up(&mut self, row: &OutRow, end: &'static str, why: &str) -> Result<bool, HostError> {
+        let now = self.host.clock.now();
+        let (host, session, id, reply, reason) =
+            (self.host.clone(), self.session.id.clone(), row.id.clone(), row.in_reply_to.clone(), why.to_owned());
+        blocking(move || {
+            match end {
+                "dead" => host.central.finish_dead(&session, &id, &reason, now)?,
+                _ => host.central.finish_rejected(&session, &id, &reason, now)?,
+            }
+            host.trace(end, reply.as_ref(), Some(&session), Some(&id), &reason);
+            Ok(())
+        })
+        .await?;
+        self.settled.push(Settled { id: row.id.clone(), status: DeliveredStatus::Failed, platform_id: None });
+        let text = format!("Message #{} was not delivered and will not be: {why}", row.seq);
+        self.host.note_to_agent(self.session, self.files, &format!("undelivered-{}", row.id), &text).await?;
+        let text = format!("⚠️ A message from the agent could not be delivered: {why}");
+        self.host.notify_chat(self.session, row.id.as_str(), &text).await;
+        Ok(true)
+    }
+
+    async fn refuse_unreadable(&mut self, bad: &nanoclaw_contract::outbox::BadRow) -> Result<bool, HostError> {
+        tracing::warn!(session = %self.session.id, why = bad.why, "unreadable outbound row");
+        let (host, session, id, why) = (self.host.clone(), self.session.id.clone(), bad.id.clone(), bad.why.clone());
+        blocking(move || {
+            host.trace("refused", None, Some(&session), id.as_ref(), &why);
+            Ok(())
+        })
+        .await?;
+        if let Some(id) = &bad.id {
+            self.settled.push(Settled { id: id.clone(), status: DeliveredStatus::Failed, platform_id: None });
+            let text = format!("A message was not delivered because it cannot be read: {}", bad.why);
+            self.host.note_to_agent(self.session, self.files, &format!("undelivered-{id}"), &text).await?;
+        }
+        Ok(true)
+    }
+
+    /// ● Settles the pass in inbound.db, in one transaction with what the runner finished.
+    async fn finish(self, acks: &[(MessageId, AckStatus)], cursors: (i64, i64), full: bool) -> Result<Report, HostError> {
+        let moved = !self.settled.is_empty() || !acks.is_empty();
+        let finished: Vec<_> = acks.iter().map(|(id, _)| id.clone()).collect();
+        if moved {
+            let (host, session, files) = (self.host.clone(), self.session.id.clone(), self.files.clone());
+            let (settled, acks) = (self.settled, acks.to_vec());
+            blocking(move || {
+                let now = host.clock.now();
+                files.with(|inbox| inbox.settle(&settled, &acks, now))?;
+                fault::point("host.settled");
+                host.central.set_cursors(&session, cursors.0, cursors.1)?;
+                for (id, status) in &acks {
+                    host.trace("answered", Some(id), Some(&session), None, status.as_str());
+                }
+                if !acks.is_empty() {
+                    host.central.wake_succeeded(&session)?;
+                }
+                for s in settled.iter().filter(|s| s.status == DeliveredStatus::Delivered) {
+                    if let Err(e) = files.dir.clear_outbox(&s.id) {
+                        tracing::debug!(error = %e, "outbox not cleared");
+                    }
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        let retry_at = self.retry_at;
+        Ok(Report { moved, finished, retry_at, more: self.more || (full && moved) })
+    }
+}
+
+/// How long to wait after the n-th failed attempt.
+pub(crate) fn backoff(attempt: u32) -> Duration {
+    BACKOFF_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(BACKOFF_MAX)
+}
+
+impl Host {
+    /// Looks at a session's outbox from its start: revived messages lie behind the cursor.
+    pub(crate) async fn revisit(self: &Arc<Self>, id: &SessionId) -> Result<(), HostError> {
+        let (host, id) = (self.clone(), id.clone());
+        blocking(move || {
+            let Some(session) = host.central.session(&id)? else { return Ok(()) };
+            let files = host.files(&session)?;
+            for d in host.central.pending_deliveries(&id)? {
+                files.with(|inbox| inbox.unsettle(&d.out_id))?;
+            }
+            let (_, ack) = host.central.cursors(&id)?;
+            host.central.set_cursors(&id, 0, ack)?;
+            if let Some(handle) = lock(&host.live).get(&id) {
+                handle.rewind();
+            }
+            Ok(())
+        })
+        .await
+    }
+}

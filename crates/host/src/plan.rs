@@ -1,0 +1,177 @@
+//! Plans a box to the last mount before anything is started.
+
+use crate::session::Files;
+use crate::{EgressGrant, Host, HostError};
+use nanoclaw_central::Session;
+use nanoclaw_contract::ids::{self, Address};
+use nanoclaw_driver::{Access, BoxSpec, Mount};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// Where things lie in a box.
+const RUNNER: &str = "/opt/nanoclaw/nanoclaw-runner";
+const HOME: &str = "/home/node";
+
+/// Everything about the box of a session. Blocks: it projects what the agent may know into the inbox.
+pub(crate) fn plan(host: &Host, session: &Session, files: &Files, grant: &EgressGrant) -> Result<BoxSpec, HostError> {
+    let agent = host.central.agent(&session.agent)?.ok_or_else(|| HostError::Unknown(format!("agent {}", session.agent)))?;
+    if !ids::is_safe_name(&agent.folder) {
+        return Err(HostError::Unknown(format!("{:?} as a folder name", agent.folder)));
+    }
+    project(host, session, files)?;
+    let root = files.dir.root();
+    let folder = host.config.groups.join(&agent.folder);
+    let home = root.join("home");
+    make_dirs(host, &[&folder, &home])?;
+    let container_json = root.join("container.json");
+    write_new(&container_json, &container_json_of(host, &agent)?)?;
+    // The mount point of a file must exist; the agent cannot have made it a link while it is mounted.
+    touch(&folder.join("container.json"));
+    // A fresh box has no pulse yet. Never follows a link.
+    drop(std::fs::remove_file(files.dir.writable().join(".heartbeat")));
+
+    let mut mounts = vec![
+        mount(root, "/workspace", Access::ReadOnly),
+        mount(&files.dir.writable(), "/workspace/box", Access::ReadWrite),
+        mount(&folder, "/workspace/agent", Access::ReadWrite),
+        mount(&container_json, "/workspace/agent/container.json", Access::ReadOnly),
+        mount(&home, HOME, Access::ReadWrite),
+        mount(&host.config.runner, RUNNER, Access::ReadOnly),
+    ];
+    for (source, target) in [
+        (host.config.tools.clone(), "/opt/nanoclaw/tools"),
+        (host.config.container.join("CLAUDE.md"), "/app/CLAUDE.md"),
+        (host.config.container.join("skills"), "/app/skills"),
+    ] {
+        if source.exists() {
+            mounts.push(mount(&source, target, Access::ReadOnly));
+        }
+    }
+    if let Some(dir) = &grant.dir {
+        mounts.push(mount(dir, "/run/vault", Access::ReadOnly));
+    }
+    Ok(BoxSpec {
+        name: ids::mint(&format!("nanoclaw-{}-{}", host.config.install, plain(&agent.folder)), host.clock.now()),
+        install: host.config.install.clone(),
+        agent: session.agent.clone(),
+        session: session.id.clone(),
+        mounts,
+        env: env(host, grant),
+        command: vec![RUNNER.into()],
+        cwd: PathBuf::from("/workspace/agent"),
+        user: host.config.box_user,
+        limits: host.config.limits,
+        image: host.central.config(&session.agent)?.and_then(|c| c.image_tag),
+        log: host.config.data.join("logs").join(format!("{}.log", session.id)),
+    })
+}
+
+/// What the agent may know: where it is, and whom it may write to.
+fn project(host: &Host, session: &Session, files: &Files) -> Result<(), HostError> {
+    let destinations = host.central.destinations_of(&session.agent)?;
+    let home = match &session.chat {
+        Some(chat) => host.central.chat(chat)?.map(|c| Address {
+            channel_type: c.channel_type,
+            platform_id: c.platform_id,
+            thread_id: session.thread.clone(),
+        }),
+        None => None,
+    };
+    files.with(|inbox| {
+        inbox.set_destinations(&destinations)?;
+        inbox.set_routing(home.as_ref())
+    })
+}
+
+fn mount(source: &Path, target: &str, access: Access) -> Mount {
+    Mount { source: source.to_owned(), target: target.into(), access }
+}
+
+fn env(host: &Host, grant: &EgressGrant) -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = [
+        ("HOME", HOME),
+        ("PATH", "/opt/nanoclaw/tools/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        ("LANG", "C.UTF-8"),
+        ("TZ", &host.config.timezone),
+    ]
+    .into_iter()
+    .map(|(k, v)| (k.to_owned(), v.to_owned()))
+    .collect();
+    env.extend(host.config.box_env.clone());
+    env.extend(grant.env.clone());
+    env
+}
+
+/// The file of v2's contract, from the agent's configuration.
+fn container_json_of(host: &Host, agent: &nanoclaw_central::Agent) -> Result<Vec<u8>, HostError> {
+    let config = host.central.config(&agent.id)?;
+    let mut map = Map::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value.filter(|v| !v.is_null()) {
+            map.insert(key.into(), value);
+        }
+    };
+    let config = config.unwrap_or_default();
+    put("mcpServers", Some(config.mcp_servers));
+    put("packages", Some(serde_json::json!({"apt": config.packages_apt, "npm": config.packages_npm})));
+    put("imageTag", config.image_tag.map(Value::from));
+    put("additionalMounts", Some(config.additional_mounts));
+    put("skills", Some(config.skills));
+    let provider = config.provider.or_else(|| agent.provider.clone());
+    put("provider", Some(provider.unwrap_or_else(|| host.config.default_provider.clone()).to_lowercase().into()));
+    put("groupName", Some(agent.name.clone().into()));
+    put("assistantName", Some(config.assistant_name.unwrap_or_else(|| agent.name.clone()).into()));
+    put("agentGroupId", Some(agent.id.as_str().into()));
+    put("maxMessagesPerPrompt", config.max_messages_per_prompt.map(Value::from));
+    put("model", config.model.map(Value::from));
+    put("effort", config.effort.map(Value::from));
+    let mut text = serde_json::to_vec_pretty(&Value::Object(map)).map_err(|e| HostError::Unknown(e.to_string()))?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+/// Folders that the box owns and nobody else on the machine reads.
+fn make_dirs(host: &Host, dirs: &[&Path]) -> Result<(), HostError> {
+    for dir in dirs {
+        if !dir.exists() {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(dir)
+                .map_err(|e| HostError::Io(format!("create {}", dir.display()), e))?;
+        }
+        host.own_by_box(&[dir])?;
+    }
+    Ok(())
+}
+
+/// Replaces a file in a folder that only the host writes, if its content changes.
+fn write_new(path: &Path, content: &[u8]) -> Result<(), HostError> {
+    if std::fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let temp = path.with_extension("new");
+    let write = || {
+        std::fs::File::create(&temp)?.write_all(content)?;
+        std::fs::rename(&temp, path)
+    };
+    write().map_err(|e| HostError::Io(format!("write {}", path.display()), e))
+}
+
+/// Makes an empty file if nothing is there. Never follows a link, never changes what is there.
+fn touch(path: &Path) {
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+    if let Err(e) = made
+        && e.kind() != std::io::ErrorKind::AlreadyExists
+    {
+        tracing::debug!(path = %path.display(), error = %e, "mount point not made");
+    }
+}
+
+/// A folder name as part of a box's name.
+fn plain(text: &str) -> String {
+    text.chars().take(32).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+}

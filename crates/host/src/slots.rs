@@ -1,0 +1,71 @@
+//! Who may have a box now: at most `max`, first come, first served.
+//!
+//! A session that gets no slot waits in line and is nudged when its turn comes. While anyone waits,
+//! idle boxes give theirs up ([`Slots::wanted`]).
+
+use crate::live::Handle;
+use crate::lock;
+use nanoclaw_contract::ids::SessionId;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+
+pub(crate) struct Slots {
+    max: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    held: BTreeSet<SessionId>,
+    line: VecDeque<Arc<Handle>>,
+}
+
+impl Slots {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max: max.max(1), state: Mutex::default() }
+    }
+
+    /// Whether the session holds a slot now; otherwise it stands in line.
+    pub(crate) fn request(&self, who: &Arc<Handle>) -> bool {
+        let mut state = lock(&self.state);
+        if state.held.contains(&who.id) {
+            return true;
+        }
+        if state.line.is_empty() && state.held.len() < self.max {
+            state.held.insert(who.id.clone());
+            return true;
+        }
+        if !state.line.iter().any(|w| w.id == who.id) {
+            state.line.push_back(who.clone());
+        }
+        false
+    }
+
+    /// Takes a slot whatever the limit: the box runs already, since before the host started.
+    pub(crate) fn adopt(&self, id: &SessionId) {
+        lock(&self.state).held.insert(id.clone());
+    }
+
+    /// Gives the slot back, or leaves the line, and serves the next.
+    pub(crate) fn release(&self, id: &SessionId) {
+        let mut state = lock(&self.state);
+        state.held.remove(id);
+        state.line.retain(|w| w.id != *id);
+        while state.held.len() < self.max
+            && let Some(next) = state.line.pop_front()
+        {
+            state.held.insert(next.id.clone());
+            next.nudge();
+        }
+    }
+
+    /// How many sessions wait in line.
+    pub(crate) fn wanted(&self) -> usize {
+        lock(&self.state).line.len()
+    }
+
+    /// How many slots are taken.
+    pub(crate) fn held(&self) -> usize {
+        lock(&self.state).held.len()
+    }
+}

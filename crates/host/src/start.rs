@@ -1,0 +1,179 @@
+//! Starts and stops the host, in order.
+
+use crate::{Config, Egress, Host, HostError, admin, blocking, channels, due, inbound, lock};
+use nanoclaw_central::Central;
+use nanoclaw_channel::{ChannelDef, Start};
+use nanoclaw_contract::time::SharedClock;
+use nanoclaw_driver::Driver;
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
+
+/// Rows of the trace that are kept.
+const TRACE_ROWS_MAX: u32 = 200_000;
+const CLEAN_STOP: &str = "clean_stop";
+
+/// What `install/` passes in.
+pub struct HostOptions {
+    /// Every setting.
+    pub config: Config,
+    /// The channels of this install.
+    pub channels: &'static [&'static ChannelDef],
+    /// The isolation driver.
+    pub driver: Arc<dyn Driver>,
+    /// The way out of a box.
+    pub egress: Arc<dyn Egress>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Reads a channel's setting, such as a token.
+    pub setting: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+}
+
+/// A running host.
+pub struct Started {
+    host: Arc<Host>,
+}
+
+/// Starts everything; returns when messages are accepted and `ncl` is answered.
+pub async fn start(options: HostOptions) -> Result<Started, HostError> {
+    let HostOptions { config, channels, driver, egress, clock, setting } = options;
+    prepare_folders(&config)?;
+    let (path, now) = (config.data.join("v2.db"), clock.now());
+    let (central, crashed) = blocking(move || {
+        let central = Central::open(&path, now)?;
+        let crashed = central.setting(CLEAN_STOP)?.is_none();
+        central.put_setting(CLEAN_STOP, None)?;
+        Ok((central, crashed))
+    })
+    .await?;
+    let slots = crate::slots::Slots::new(config.boxes_max);
+    let host = Arc::new(Host {
+        config,
+        central,
+        clock,
+        driver,
+        egress,
+        channels: channels::Channels::default(),
+        slots,
+        watch: crate::watch::Watch::new().map_err(|e| HostError::Io("start inotify".into(), e))?,
+        live: Mutex::default(),
+        files: Mutex::default(),
+        adopted: Mutex::default(),
+        evicting: Mutex::default(),
+        said: Mutex::default(),
+        due_changed: Notify::new(),
+        stop: AtomicBool::new(false),
+    });
+    adopt(&host).await?;
+    let watching = host.clone();
+    tokio::spawn(async move { watching.watch.run().await });
+    tokio::spawn(due::run(host.clone()));
+    if crashed {
+        tokio::spawn(due::recover(host.clone()));
+    }
+    let admin = admin::listen(&host)?;
+    tokio::spawn(admin);
+    for def in channels {
+        let start = Start {
+            ingress: Arc::new(inbound::Door(host.clone())),
+            data: host.config.data.clone(),
+            setting: setting.clone(),
+        };
+        tokio::spawn(channels::connect(host.clone(), def, start));
+    }
+    let tidy = host.clone();
+    tokio::spawn(blocking(move || Ok(tidy.central.prune_trace(TRACE_ROWS_MAX)?)));
+    Ok(Started { host })
+}
+
+fn prepare_folders(config: &Config) -> Result<(), HostError> {
+    for dir in [&config.data, &config.groups, &config.data.join("v2-sessions"), &config.data.join("logs"), &config.data.join("run")] {
+        std::fs::create_dir_all(dir).map_err(|e| HostError::Io(format!("create {}", dir.display()), e))?;
+    }
+    // People's messages lie here; nobody else on the machine reads them.
+    std::fs::set_permissions(&config.data, std::fs::Permissions::from_mode(0o700))
+        .map_err(|e| HostError::Io(format!("close {}", config.data.display()), e))
+}
+
+/// Takes over the boxes that run, and gives sessions whose box is gone a last look.
+async fn adopt(host: &Arc<Host>) -> Result<(), HostError> {
+    let running = match host.driver.list(&host.config.install).await {
+        Ok(running) => running,
+        Err(e) => {
+            tracing::error!(error = %e, "the driver does not list its boxes");
+            Vec::new()
+        }
+    };
+    let h = host.clone();
+    let recorded = blocking(move || Ok(h.central.boxes()?)).await?;
+    let recorded: BTreeMap<_, _> = recorded.into_iter().map(|b| (b.name, b.session)).collect();
+    let mut to_wake: Vec<_> = recorded.values().cloned().collect();
+    for found in running {
+        let session = found.session.or_else(|| recorded.get(&found.name).cloned());
+        let h = host.clone();
+        let known = match session {
+            Some(id) => blocking(move || Ok(h.central.session(&id)?)).await?,
+            None => None,
+        };
+        let Some(session) = known else {
+            tracing::warn!(name = found.name, "stopping a box of no session");
+            stop_in_background(host, found.name);
+            continue;
+        };
+        let double = lock(&host.adopted).insert(session.id.clone(), found.name);
+        if let Some(double) = double {
+            stop_in_background(host, double);
+        }
+        to_wake.push(session.id);
+    }
+    for id in to_wake {
+        host.wake(&id);
+    }
+    Ok(())
+}
+
+fn stop_in_background(host: &Arc<Host>, name: String) {
+    let host = host.clone();
+    tokio::spawn(async move {
+        if let Err(e) = host.driver.stop(&name, std::time::Duration::from_secs(5)).await {
+            tracing::error!(name, error = %e, "a box does not stop");
+        }
+    });
+}
+
+impl Started {
+    /// Stops in order: no more messages in, boxes told to finish, last words delivered.
+    pub async fn stop(self, boxes: Boxes) {
+        let host = self.host;
+        host.stop.store(true, Ordering::Release);
+        if boxes == Boxes::Stop {
+            let handles: Vec<_> = lock(&host.live).values().cloned().collect();
+            handles.iter().for_each(|h| h.stop());
+            let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+            while host.slots.held() > 0 && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        }
+        host.channels.stop().await;
+        let done = blocking(move || Ok(host.central.put_setting(CLEAN_STOP, Some("yes"))?));
+        if let Err(e) = done.await {
+            tracing::error!(error = %e, "the clean stop was not recorded");
+        }
+    }
+
+    /// The door of the host, for channels that tests bring.
+    pub fn ingress(&self) -> Arc<dyn nanoclaw_channel::Ingress> {
+        Arc::new(inbound::Door(self.host.clone()))
+    }
+}
+
+/// What happens to running boxes when the host stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boxes {
+    /// They are stopped.
+    Stop,
+    /// They go on; the next host adopts them.
+    Leave,
+}

@@ -1,0 +1,106 @@
+//! Finds what the agent wants delivered in what it said. Pure.
+//!
+//! `<message to="name">…</message>` is delivered; `<internal>…</internal>` never is, blocks inside it
+//! included; the rest is bare text, which the agent is asked to wrap.
+
+/// What a text holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Reply {
+    /// Destination and text of each block, in order.
+    pub(crate) blocks: Vec<(String, String)>,
+    /// What stands outside of blocks.
+    pub(crate) bare: String,
+}
+
+/// Takes a text apart.
+pub(crate) fn parse(text: &str) -> Reply {
+    let text = strip_internal(text);
+    let (mut rest, mut reply) = (text.as_str(), Reply::default());
+    let mut bare = String::new();
+    while let Some(open) = find_open(rest) {
+        bare.push_str(&rest[..open.start]);
+        let body = &rest[open.end..];
+        // A block that was never closed is cut off, not unsaid.
+        let (len, skip) = find_close(body).map_or((body.len(), 0), |at| (at, CLOSE.len()));
+        let text = body[..len].trim();
+        if !text.is_empty() {
+            reply.blocks.push((open.to, text.to_owned()));
+        }
+        rest = &body[len + skip..];
+    }
+    bare.push_str(rest);
+    bare.trim().clone_into(&mut reply.bare);
+    reply
+}
+
+const OPEN: &str = "<message";
+const CLOSE: &str = "</message>";
+
+struct Open {
+    start: usize,
+    end: usize,
+    to: String,
+}
+
+fn find_open(text: &str) -> Option<Open> {
+    let mut from = 0;
+    while let Some(at) = text[from..].find(OPEN) {
+        let start = from + at;
+        from = start + OPEN.len();
+        let len = text[from..].find('>')?;
+        let attributes = &text[from..from + len];
+        if attributes.starts_with(char::is_whitespace)
+            && let Some(to) = attribute(attributes, "to")
+        {
+            return Some(Open { start, end: from + len + 1, to });
+        }
+    }
+    None
+}
+
+/// The value of `name="…"` or `name='…'`.
+pub(crate) fn attribute(text: &str, name: &str) -> Option<String> {
+    let mut rest = text;
+    while let Some(eq) = rest.find('=') {
+        let key = rest[..eq].trim_end().rsplit(char::is_whitespace).next().unwrap_or("");
+        let value = rest[eq + 1..].trim_start();
+        let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+        let end = value[1..].find(quote)? + 1;
+        if key == name {
+            return Some(value[1..end].to_owned());
+        }
+        rest = &value[end + 1..];
+    }
+    None
+}
+
+/// Where a block ends: at the first closing tag that is not quoted as code, or else the first one.
+fn find_close(body: &str) -> Option<usize> {
+    let first = body.find(CLOSE)?;
+    body.match_indices(CLOSE)
+        .map(|(at, _)| at)
+        .find(|at| {
+            let (before, after) = (&body[..*at], &body[at + CLOSE.len()..]);
+            let fences = before.lines().filter(|l| l.trim_start().starts_with("```")).count();
+            fences % 2 == 0 && !(before.ends_with('`') && after.starts_with('`'))
+        })
+        .or(Some(first))
+}
+
+/// Removes every closed `<internal>` block.
+pub(crate) fn strip_internal(text: &str) -> String {
+    const OPEN: &str = "<internal>";
+    const CLOSE: &str = "</internal>";
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some(start) = rest.find(OPEN)
+        && let Some(len) = rest[start..].find(CLOSE)
+    {
+        out.push_str(&rest[..start]);
+        rest = &rest[start + len + CLOSE.len()..];
+    }
+    out.push_str(rest);
+    out.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! Questions with buttons, and cards.
+
+use super::args::Args;
+use super::say::{failed, write};
+use crate::session::{Session, out_id};
+use nanoclaw_contract::content::{Choice, OPTIONS_MAX};
+use nanoclaw_contract::message::{NewOut, OutKind};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const TIMEOUT_SECONDS: f64 = 300.0;
+/// Longer than a day nobody waits.
+const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
+
+/// Asks, and waits for the answer. An answer that comes too late reaches the agent as a note.
+pub(super) async fn question(
+    session: &Session,
+    args: Args<'_>,
+    call: &str,
+) -> Result<String, String> {
+    const WANTED: &str = "title, question, and options are required";
+    let title = args.text("title").ok_or(WANTED)?;
+    let question = args.text("question").ok_or(WANTED)?;
+    let options = args.get("options").and_then(Value::as_array).filter(|o| !o.is_empty());
+    let options = options.ok_or(WANTED)?;
+    if options.len() > OPTIONS_MAX {
+        return Err(format!("more than {OPTIONS_MAX} options"));
+    }
+    let options: Vec<Choice> = serde_json::from_value(Value::Array(options.clone()))
+        .map_err(|_| "each option is a text or an object with a label")?;
+    let id = out_id("msg", &format!("tool/{call}"));
+    let key = id.as_str().to_owned();
+    let content = json!({ "type": "ask_question", "questionId": key, "title": title,
+        "question": question, "options": options });
+    let answer = session.ask(&key);
+    if let Err(e) = post(session, id, &content) {
+        session.unask(&key);
+        return Err(e);
+    }
+    let seconds = args.seconds("timeout").unwrap_or(TIMEOUT_SECONDS).min(TIMEOUT_SECONDS_MAX);
+    match tokio::time::timeout(Duration::from_secs_f64(seconds), answer).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) | Err(_) => {
+            session.unask(&key);
+            Err(format!("Question timed out after {seconds}s"))
+        }
+    }
+}
+
+pub(super) fn card(session: &Session, args: Args<'_>, call: &str) -> Result<String, String> {
+    let card = args.get("card").filter(|c| c.is_object()).ok_or("card is required")?;
+    let fallback = args.given("fallbackText").unwrap_or("");
+    let id = out_id("msg", &format!("tool/{call}"));
+    let done = format!("Card sent (id: {id})");
+    post(session, id, &json!({ "type": "card", "card": card, "fallbackText": fallback }))?;
+    Ok(done)
+}
+
+fn post(
+    session: &Session,
+    id: nanoclaw_contract::ids::OutId,
+    content: &Value,
+) -> Result<(), String> {
+    let inbox = session.inbox().map_err(failed)?;
+    let (to, in_reply_to) = session.here(&inbox).map_err(failed)?;
+    let to = Some(to.ok_or("There is no conversation to show this in.")?);
+    let content = content.to_string();
+    write(session, NewOut { id, in_reply_to, kind: OutKind::ChatSdk, to, content })?;
+    session.turn().delivered();
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! The head of a request, read and checked byte by byte before any library sees it.
+//!
+//! A connection carries exactly one request, so every head of every request passes here and there is no
+//! second request to smuggle. Whatever two parsers could read in two ways is refused. Read next: `proxy`.
+
+use crate::proxy::Refusal;
+use hyper::StatusCode;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+pub(crate) const HEAD_MAX: usize = 16 << 10;
+pub(crate) const FIELDS_MAX: usize = 100;
+pub(crate) const BODY_MAX: u64 = 64 << 20;
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const END: &[u8] = b"\r\n\r\n";
+
+/// Reads until the head is complete and checked; what follows it comes along. `None`: nothing was sent.
+pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, Refusal> {
+    match tokio::time::timeout(HEAD_TIMEOUT, read_now(from)).await {
+        Ok(read) => read,
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "head_timeout",
+            "the head of the request did not arrive within 10 seconds",
+        )),
+    }
+}
+
+async fn read_now(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, Refusal> {
+    let mut buf = Vec::with_capacity(4 << 10);
+    loop {
+        let seen = buf.len();
+        match from.read_buf(&mut buf).await {
+            Ok(0) | Err(_) if seen == 0 => return Ok(None),
+            Ok(0) | Err(_) => return Err(bad("the connection ended inside the head")),
+            Ok(_) => {}
+        }
+        let start = seen.saturating_sub(END.len() - 1);
+        let end = buf.windows(END.len()).skip(start).position(|w| w == END).map(|at| start + at);
+        let head = &buf[..end.map_or(buf.len(), |at| at + END.len())];
+        if head.len() > HEAD_MAX {
+            return Err(too_large());
+        }
+        plain_lines(head, start)?;
+        if end.is_some() {
+            check(head)?;
+            return Ok(Some(buf));
+        }
+    }
+}
+
+/// Refuses line ends other than CR LF, and NUL, as soon as they arrive.
+fn plain_lines(head: &[u8], start: usize) -> Result<(), Refusal> {
+    for (at, byte) in head.iter().enumerate().skip(start) {
+        let wrong = match byte {
+            b'\n' => at == 0 || head[at - 1] != b'\r',
+            b'\r' => head.get(at + 1).is_some_and(|next| *next != b'\n'),
+            0 => true,
+            _ => false,
+        };
+        if wrong {
+            return Err(bad("the head has a bare line end or a NUL in it"));
+        }
+    }
+    Ok(())
+}
+
+/// Judges a complete head, including the empty line at its end.
+pub(crate) fn check(head: &[u8]) -> Result<(), Refusal> {
+    let head = head.strip_suffix(END).unwrap_or(head);
+    let mut lines =
+        head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let first: Vec<&[u8]> = lines.next().unwrap_or_default().split(|b| *b == b' ').collect();
+    let [method, target, b"HTTP/1.1"] = first[..] else {
+        return Err(bad("the request line is not `METHOD target HTTP/1.1`"));
+    };
+    if !token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
+        return Err(bad("the request line has a character that does not belong there"));
+    }
+    let (mut hosts, mut lengths, mut codings, mut fields) = (0, 0, 0, 0);
+    for line in lines {
+        let colon = line.iter().position(|b| *b == b':');
+        let Some((name, value)) = colon.map(|at| (&line[..at], line[at + 1..].trim_ascii())) else {
+            return Err(bad("a header line has no colon"));
+        };
+        if !token(name) || value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+            return Err(bad("a header has a character that does not belong there"));
+        }
+        fields += 1;
+        match name.to_ascii_lowercase().as_slice() {
+            b"host" => hosts += 1,
+            b"content-length" => {
+                lengths += 1;
+                length(value)?;
+            }
+            b"transfer-encoding" if value.eq_ignore_ascii_case(b"chunked") => codings += 1,
+            b"transfer-encoding" => return Err(bad("only `transfer-encoding: chunked` is known")),
+            _ => {}
+        }
+    }
+    if fields > FIELDS_MAX {
+        return Err(too_large());
+    }
+    if hosts != 1 {
+        return Err(bad("a request names exactly one host"));
+    }
+    if lengths + codings > 1 {
+        return Err(bad("the length of the body is given more than once"));
+    }
+    Ok(())
+}
+
+fn length(value: &[u8]) -> Result<(), Refusal> {
+    let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(value).unwrap_or_default();
+    match text.parse::<u64>() {
+        Ok(n) if digits && n <= BODY_MAX => Ok(()),
+        Ok(_) if digits => Err(Refusal::body_too_large()),
+        _ => Err(bad("content-length is not a number")),
+    }
+}
+
+fn token(bytes: &[u8]) -> bool {
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !bytes.is_empty() && bytes.iter().all(fits)
+}
+
+fn bad(why: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why)
+}
+
+fn too_large() -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "head_too_large",
+        format!("a request head has at most {HEAD_MAX} bytes and {FIELDS_MAX} headers"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

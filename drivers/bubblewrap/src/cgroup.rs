@@ -1,0 +1,125 @@
+//! Limits through control groups, version 1 or 2, where this process may make them.
+//!
+//! The groups of a box lie beside the host's own, not in it: whoever stops the host's service must not
+//! stop the boxes. What cannot be limited is said, never ignored.
+
+use nanoclaw_driver::Limits;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys/fs/cgroup";
+const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+const CPU_PERIOD_US: u64 = 100_000;
+
+/// The groups of one box.
+pub(crate) struct Groups {
+    pub(crate) dirs: Vec<PathBuf>,
+    /// What is not limited, and why.
+    pub(crate) missing: Vec<String>,
+    /// Whether the number of processes is limited.
+    pub(crate) pids: bool,
+}
+
+impl Groups {
+    /// Makes the groups of box `name` with its limits.
+    pub(crate) fn make(name: &str, limits: &Limits) -> Self {
+        let mut groups = Self { dirs: Vec::new(), missing: Vec::new(), pids: false };
+        let unified = Path::new(ROOT).join("cgroup.controllers").exists();
+        let shared = unified.then(|| unified_parent().map(|parent| make(&parent, name))).flatten();
+        for controller in CONTROLLERS {
+            let dir = match (&shared, unified) {
+                (Some(dir), _) => dir.clone(),
+                (None, true) => Err("no group above this process may be changed by it".into()),
+                (None, false) => make(&Path::new(ROOT).join(controller), name),
+            };
+            let done = dir.and_then(|dir| {
+                if !groups.dirs.contains(&dir) {
+                    groups.dirs.push(dir.clone());
+                }
+                settings(controller, limits, unified).into_iter().try_for_each(|(file, value)| {
+                    fs::write(dir.join(file), value).map_err(|e| format!("{file}: {e}"))
+                })
+            });
+            match done {
+                Ok(()) => groups.pids |= controller == "pids",
+                Err(why) => groups.missing.push(format!("no limit on {controller}: {why}")),
+            }
+        }
+        groups
+    }
+
+    /// Moves a process in; its children follow.
+    pub(crate) fn enter(&self, pid: i32) -> Result<(), String> {
+        self.dirs.iter().try_for_each(|dir| {
+            fs::write(dir.join("cgroup.procs"), pid.to_string())
+                .map_err(|e| format!("cannot enter {}: {e}", dir.display()))
+        })
+    }
+}
+
+/// Whether the kernel killed something in these groups for memory.
+pub(crate) fn out_of_memory(dirs: &[PathBuf]) -> bool {
+    let files = dirs.iter().flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]);
+    files.filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
+        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+        kills.is_some_and(|n| n != "0")
+    })
+}
+
+/// Removes the groups; says whether they are gone. They stay busy for a moment after the last process.
+pub(crate) fn remove(dirs: &[PathBuf]) -> bool {
+    dirs.iter().fold(true, |gone, dir| (fs::remove_dir(dir).is_ok() || !dir.exists()) && gone)
+}
+
+fn make(parent: &Path, name: &str) -> Result<PathBuf, String> {
+    let dir = parent.join(format!("nanoclaw-{name}"));
+    match fs::create_dir(&dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(format!("{}: {e}", dir.display()))
+        }
+        _ => Ok(dir),
+    }
+}
+
+/// The nearest group that may have limited children: for root the top; for others the first one above
+/// this process that takes the controllers (a group with processes of its own does not).
+fn unified_parent() -> Option<PathBuf> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let own = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
+    let mine = match rustix::process::geteuid().is_root() {
+        true => PathBuf::from(ROOT),
+        false => Path::new(ROOT).join(own),
+    };
+    mine.ancestors().take_while(|dir| dir.starts_with(ROOT)).find_map(|dir| {
+        let control = dir.join("cgroup.subtree_control");
+        for controller in CONTROLLERS {
+            // A controller that is not there shows below, as a setting that cannot be written.
+            if fs::write(&control, format!("+{controller}")).is_err() {
+                tracing::debug!(dir = %dir.display(), controller, "not delegated");
+            }
+        }
+        let active = fs::read_to_string(&control).ok()?;
+        let usable = active.contains("memory") && active.contains("pids");
+        (usable && rustix::fs::access(dir, rustix::fs::Access::WRITE_OK).is_ok())
+            .then(|| dir.to_owned())
+    })
+}
+
+fn settings(controller: &str, limits: &Limits, unified: bool) -> Vec<(&'static str, String)> {
+    let memory = limits.memory_bytes.to_string();
+    let quota = u64::from(limits.cpu_millis) * CPU_PERIOD_US / 1000;
+    match (controller, unified) {
+        ("memory", true) => {
+            vec![("memory.max", memory), ("memory.swap.max", "0".into())]
+        }
+        ("memory", false) => {
+            vec![("memory.limit_in_bytes", memory.clone()), ("memory.memsw.limit_in_bytes", memory)]
+        }
+        ("cpu", true) => vec![("cpu.max", format!("{quota} {CPU_PERIOD_US}"))],
+        ("cpu", false) => vec![
+            ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
+            ("cpu.cfs_quota_us", quota.to_string()),
+        ],
+        _ => vec![("pids.max", limits.pids.to_string())],
+    }
+}

@@ -1,0 +1,139 @@
+//! The host in the foreground: one lock, one vault beside it, and an orderly end.
+
+use crate::{CHANNELS, Process, drivers};
+use async_trait::async_trait;
+use nanoclaw_contract::ids::{AgentId, SessionId};
+use nanoclaw_contract::time::SystemClock;
+use nanoclaw_driver::{BoxUser, Limits};
+use nanoclaw_host::{Boxes, Egress, EgressGrant, HostOptions};
+use nanoclaw_ops::config::{Config, Strings as _};
+use nanoclaw_ops::{drivers as choice, service, setup};
+use nanoclaw_vault::{Supervisor, SupervisorConfig};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Threads for what waits; what blocks has its own.
+const WORKERS: usize = 2;
+const BLOCKING_MAX: usize = 32;
+const STACK_BYTES: usize = 1 << 20;
+/// How long the terminal's channel may take to listen.
+const LISTENS_WITHIN: Duration = Duration::from_secs(5);
+
+#[derive(clap::Args)]
+pub(crate) struct RunArgs {
+    /// Leave the terminal; `nanoclaw start` does this
+    #[arg(long, hide = true)]
+    background: bool,
+}
+
+/// Sends the log to the standard error, where `nanoclaw start` put a file.
+pub(crate) fn log_to_stderr(config: &Config) {
+    let level = &config.log_level;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,nanoclaw={level}")));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(rustix::termios::isatty(std::io::stderr())).init();
+}
+
+/// Runs the host until it is told to end.
+pub(crate) fn run(process: &Process, args: &RunArgs) -> anyhow::Result<ExitCode> {
+    if args.background {
+        // So that the end of the terminal is not the end of the host.
+        rustix::process::setsid()?;
+    }
+    let lock = service::Lock::take(&process.config.data, &SystemClock)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_MAX)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    runtime.block_on(host(process, &lock))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn host(process: &Process, lock: &service::Lock) -> anyhow::Result<()> {
+    let config = &process.config;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let context = setup::driver_context(config);
+    let central = config.open_central()?;
+    let chosen = choice::for_host(&drivers(), config.driver.as_deref(), &central, &context).await?;
+    drop(central);
+    tracing::info!(driver = chosen.driver.name(), why = chosen.why, "isolation");
+    let vault = Supervisor::start(SupervisorConfig {
+        exe: std::env::current_exe()?,
+        args: vec!["vault".into(), "serve".into()],
+        data: config.data.clone(),
+    });
+    let settings = nanoclaw_ops::config::Environment::read(&config.root)?;
+    let started = nanoclaw_host::start(HostOptions {
+        config: host_config(config),
+        channels: CHANNELS,
+        driver: chosen.driver,
+        egress: Arc::new(Vault(Arc::clone(&vault))),
+        clock: Arc::new(SystemClock),
+        setting: Arc::new(move |key| settings.get(key)),
+    })
+    .await?;
+    wait_for_terminal(config).await;
+    lock.ready()?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "ready");
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    started.stop(Boxes::Stop).await;
+    vault.stop().await;
+    Ok(())
+}
+
+/// Ready means that the first `nanoclaw chat` is answered; a terminal that cannot listen does not stop others.
+async fn wait_for_terminal(config: &Config) {
+    let socket = nanoclaw_channel_cli::socket(&config.data);
+    let listens = async {
+        while tokio::net::UnixStream::connect(&socket).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(LISTENS_WITHIN, listens).await.is_err() {
+        tracing::warn!(socket = %socket.display(), "the terminal's channel does not listen yet");
+    }
+}
+
+fn host_config(config: &Config) -> nanoclaw_host::Config {
+    let (uid, gid) = config.box_user;
+    nanoclaw_host::Config {
+        data: config.data.clone(),
+        groups: config.groups.clone(),
+        container: config.root.join("container"),
+        runner: config.runner.clone(),
+        tools: config.tools.clone(),
+        install: config.install.clone(),
+        boxes_max: config.boxes_max,
+        idle_timeout: config.idle_timeout,
+        timezone: config.timezone.clone(),
+        box_user: BoxUser { uid, gid },
+        limits: Limits::default(),
+        default_provider: crate::PROVIDERS.first().map_or("", |p| p.name).to_owned(),
+    }
+}
+
+/// The vault as the host's way out.
+struct Vault(Arc<Supervisor>);
+
+#[async_trait]
+impl Egress for Vault {
+    async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
+        let grant = self.0.open(session.as_str(), agent.as_str()).await;
+        let grant = grant.map_err(|e| e.to_string())?;
+        Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
+    }
+
+    async fn close(&self, session: &SessionId) {
+        self.0.close(session.as_str()).await;
+    }
+}

@@ -1,0 +1,290 @@
+//! A chat platform in the test's process: it delivers until it hears "received", knows idempotency keys,
+//! can go down, reject, lie and reorder, and keeps count of everything.
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, mpsc};
+
+/// A line between platform and adapter.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// Platform: somebody said something.
+    In(Said),
+    /// Adapter: it is on disk.
+    Ack(String),
+    /// Adapter: it was not taken; deliver it again.
+    Nack(String, String),
+    /// Adapter: show this.
+    Send(Shown),
+    /// Platform: it is shown, under this id.
+    Sent(u64, String),
+    /// Platform: it is not.
+    Refused(u64, Refusal),
+    /// Adapter: the agent types, or no longer.
+    Typing(String, bool),
+}
+
+/// A message from a person.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Said {
+    /// The platform's id.
+    pub id: String,
+    /// Chat.
+    pub chat: String,
+    /// Thread.
+    pub thread: Option<String>,
+    /// The person's handle.
+    pub sender: String,
+    /// Text.
+    pub text: String,
+    /// Whether the agent was addressed.
+    pub mention: bool,
+    /// Whether it is a group.
+    pub group: bool,
+}
+
+/// A message from an agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Shown {
+    /// Tells this attempt from others.
+    pub n: u64,
+    /// Idempotency key.
+    pub key: String,
+    /// Chat.
+    pub chat: String,
+    /// Thread.
+    pub thread: Option<String>,
+    /// What it is: `text`, `edit`, `react`, `ask`, `card`.
+    pub kind: String,
+    /// Its text.
+    pub text: String,
+    /// Names of its files, and how many bytes they have.
+    pub files: Vec<(String, usize)>,
+    /// What it answers.
+    pub reply_to: Option<String>,
+}
+
+/// Why the platform does not show a message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub enum Refusal {
+    /// Try again, after so many milliseconds.
+    Retry(Option<u64>, String),
+    /// Never.
+    Reject(String),
+    /// Not until somebody mends it.
+    Broken(String),
+}
+
+/// How the platform behaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// It works.
+    Up,
+    /// Every send fails for now.
+    Down,
+    /// Every send is refused for good.
+    Reject,
+    /// It shows the message, but the answer gets lost.
+    Lie,
+}
+
+#[derive(Default)]
+struct State {
+    next: u64,
+    unacked: BTreeMap<u64, Said>,
+    acked: BTreeSet<String>,
+    shown: Vec<Shown>,
+    keys: BTreeMap<String, String>,
+    attempts: u64,
+    doubles: u64,
+    typing: BTreeMap<String, bool>,
+    mood: Option<Mood>,
+    out: Option<mpsc::UnboundedSender<Line>>,
+}
+
+/// The platform.
+#[derive(Clone)]
+pub struct Platform {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+impl Platform {
+    /// The socket that the adapter of an install connects to.
+    pub fn socket(data: &Path) -> PathBuf {
+        data.join("fake.sock")
+    }
+
+    /// Opens the platform for the install with this data folder.
+    pub fn open(data: &Path) -> std::io::Result<Self> {
+        std::fs::create_dir_all(data)?;
+        let listener = UnixListener::bind(Self::socket(data))?;
+        let platform = Self { state: Arc::default(), changed: Arc::new(Notify::new()) };
+        let its = platform.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let its = its.clone();
+                tokio::spawn(async move { its.serve(stream).await });
+            }
+        });
+        Ok(platform)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(&self, stream: UnixStream) {
+        let (reader, mut writer) = stream.into_split();
+        let (tx, mut rx) = mpsc::unbounded_channel::<Line>();
+        {
+            let mut state = self.lock();
+            state.out = Some(tx.clone());
+            // Whatever was not received is delivered again, in order.
+            for said in state.unacked.values() {
+                drop(tx.send(Line::In(said.clone())));
+            }
+        }
+        let write = tokio::spawn(async move {
+            while let Some(line) = rx.recv().await {
+                let Ok(mut text) = serde_json::to_string(&line) else { continue };
+                text.push('\n');
+                if writer.write_all(text.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let mut lines = BufReader::new(reader).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if let Ok(line) = serde_json::from_str(&line) {
+                self.heard(line, &tx);
+            }
+        }
+        write.abort();
+    }
+
+    fn heard(&self, line: Line, answer: &mpsc::UnboundedSender<Line>) {
+        let mut state = self.lock();
+        match line {
+            Line::Ack(id) => {
+                state.unacked.retain(|_, s| s.id != id);
+                state.acked.insert(id);
+            }
+            Line::Nack(id, _) => {
+                if let Some(said) = state.unacked.values().find(|s| s.id == id) {
+                    drop(answer.send(Line::In(said.clone())));
+                }
+            }
+            Line::Typing(chat, on) => {
+                state.typing.insert(chat, on);
+            }
+            Line::Send(shown) => {
+                state.attempts += 1;
+                let n = shown.n;
+                let reply = match state.mood.unwrap_or(Mood::Up) {
+                    Mood::Down => Some(Line::Refused(n, Refusal::Retry(None, "the platform is down".into()))),
+                    Mood::Reject => Some(Line::Refused(n, Refusal::Reject("the platform refuses this".into()))),
+                    Mood::Up => Some(Line::Sent(n, Self::show(&mut state, shown))),
+                    Mood::Lie => {
+                        Self::show(&mut state, shown);
+                        None
+                    }
+                };
+                if let Some(reply) = reply {
+                    drop(answer.send(reply));
+                }
+            }
+            Line::In(_) | Line::Sent(..) | Line::Refused(..) => {}
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn show(state: &mut State, shown: Shown) -> String {
+        if let Some(id) = state.keys.get(&shown.key) {
+            state.doubles += 1;
+            return id.clone();
+        }
+        let id = format!("shown-{}", state.keys.len() + 1);
+        state.keys.insert(shown.key.clone(), id.clone());
+        state.shown.push(shown);
+        id
+    }
+
+    /// Somebody says something; it is delivered until it is received.
+    pub fn say(&self, said: Said) {
+        let mut state = self.lock();
+        state.next += 1;
+        let n = state.next;
+        state.unacked.insert(n, said.clone());
+        if let Some(out) = &state.out {
+            drop(out.send(Line::In(said)));
+        }
+    }
+
+    /// A person writes to a direct chat of their own; returns the message's id.
+    pub fn dm(&self, chat: &str, text: &str) -> String {
+        let id = format!("m{}", self.lock().next + 1);
+        self.say(Said {
+            id: id.clone(),
+            chat: chat.into(),
+            sender: format!("user-{chat}"),
+            text: text.into(),
+            mention: true,
+            ..Said::default()
+        });
+        id
+    }
+
+    /// How the platform behaves from now on.
+    pub fn mood(&self, mood: Mood) {
+        self.lock().mood = Some(mood);
+    }
+
+    /// What is shown, in order.
+    pub fn shown(&self) -> Vec<Shown> {
+        self.lock().shown.clone()
+    }
+
+    /// Texts shown in a chat, in order.
+    pub fn texts(&self, chat: &str) -> Vec<String> {
+        self.lock().shown.iter().filter(|s| s.chat == chat).map(|s| s.text.clone()).collect()
+    }
+
+    /// Sends that were tried, and those that repeated a key.
+    pub fn attempts(&self) -> (u64, u64) {
+        let state = self.lock();
+        (state.attempts, state.doubles)
+    }
+
+    /// Messages that were not received yet.
+    pub fn unreceived(&self) -> usize {
+        self.lock().unacked.len()
+    }
+
+    /// Whether the agent types in this chat.
+    pub fn is_typing(&self, chat: &str) -> bool {
+        self.lock().typing.get(chat).copied().unwrap_or(false)
+    }
+
+    /// Waits until the condition holds.
+    pub async fn until(&self, within: Duration, mut holds: impl FnMut(&Self) -> bool) -> bool {
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                if holds(self) {
+                    return;
+                }
+                // The state may also change by a call of the test itself.
+                drop(tokio::time::timeout(Duration::from_millis(100), changed).await);
+            }
+        };
+        tokio::time::timeout(within, wait).await.is_ok()
+    }
+}

@@ -1,0 +1,70 @@
+//! Everything that must hold, in the order of how fast it fails.
+
+use crate::{say, size, tidy};
+use anyhow::{Context as _, Result, bail};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Runs all checks and tests; stops at the first step that fails.
+pub(crate) fn ci(root: &Path) -> Result<()> {
+    step("format", || cargo(root, &["fmt", "--all", "--check"], &[]))?;
+    step("tidy", || tidy::tidy(root))?;
+    step("size", || size::size(root))?;
+    let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    step("lints", || cargo(root, &lint, &[]))?;
+    if has_nextest(root) {
+        step("tests", || cargo(root, &["nextest", "run", "--workspace", "--no-fail-fast"], &[]))?;
+    } else {
+        let all = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
+        step("tests", || cargo(root, &all, &[]))?;
+    }
+    step("examples in the documentation", || cargo(root, &["test", "--workspace", "--doc"], &[]))?;
+    let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
+    step("documentation", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]))
+}
+
+/// Builds what is measured for release, then runs the benchmark program with `args`.
+pub(crate) fn bench(root: &Path, args: &[String]) -> Result<()> {
+    cargo(root, &["build", "--release", "-p", "nanoclaw", "-p", "nanoclaw-benches"], &[])?;
+    let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
+    let runner = ["build", "--profile", "runner", "-p", "nanoclaw-install-runner", "--target"];
+    cargo(root, &[&runner[..], &[&target]].concat(), &[])?;
+    let folder =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), Into::into);
+    let program = folder.join("release/nanoclaw-bench");
+    let status = Command::new(&program)
+        .current_dir(root)
+        .args(args)
+        .status()
+        .with_context(|| format!("start {}", program.display()))?;
+    if status.success() { Ok(()) } else { bail!("the benchmark ended with {status}") }
+}
+
+fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    say(&format!("── {name}"));
+    let begun = Instant::now();
+    work().with_context(|| name.to_owned())?;
+    say(&format!("── {name}: good, {:.1} s", begun.elapsed().as_secs_f32()));
+    Ok(())
+}
+
+fn has_nextest(root: &Path) -> bool {
+    let mut probe = Command::new(program());
+    probe.current_dir(root).args(["nextest", "--version"]);
+    probe.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+}
+
+fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+    let status = Command::new(program())
+        .current_dir(root)
+        .args(args)
+        .envs(env.iter().copied())
+        .status()
+        .context("start cargo")?;
+    if status.success() { Ok(()) } else { bail!("`cargo {}` failed", args.join(" ")) }
+}
+
+fn program() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}

@@ -1,0 +1,20 @@
+//! The rules that read text, on small texts.
+
+use super::{names::says, paths::links};
+
+#[test]
+fn a_name_counts_as_a_word_in_code_only() {
+    assert!(says(r#"if kind == "telegram" {"#, "telegram"));
+    assert!(says("fn telegram_send() {}", "telegram"));
+    assert!(says(r#"let chat = "cli:local";"#, "cli"));
+    assert!(!says("let scope = row.cli_scope;", "cli"));
+    assert!(!says("// like telegram", "telegram"));
+    assert!(!says("let client = 1; // for telegram", "telegram"));
+    assert!(!says("client.click()", "cli"));
+}
+
+#[test]
+fn only_relative_links_are_paths() {
+    let line = "[a](docs/flow.md#in), [b](https://example.org/x), [c](#here)";
+    assert_eq!(links(line).collect::<Vec<_>>(), ["docs/flow.md"]);
+}
