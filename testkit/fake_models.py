@@ -16,7 +16,8 @@ The reply is steered by the newest user text that has directives (anywhere in it
   !tool <ToolName> <json>     answer with a tool_use of that tool (several lines = parallel calls)
   !say <text>                 answer with exactly that text
   !sleep <ms>                 wait first
-  !error <status> [type]      answer with an HTTP error of that status (type: e.g. overloaded_error)
+  !error <status> [type] [header=value ...]
+                              answer with an HTTP error of that status (type: e.g. overloaded_error)
   !flaky <n> <status> [type]  the first n requests with this line get that HTTP error
   !tokens <n>                 report n input tokens in usage (provokes auto-compaction)
   !repeat <n> <word>          a long text of n words (streamed in n deltas)
@@ -84,8 +85,10 @@ def plan_from_text(s, have_tools):
         elif k == "sleep":
             p["sleep"] = int(rest) / 1000
         elif k == "error":
-            st, _, ty = rest.partition(" ")
-            p["error"] = (int(st), ty or "api_error")
+            st, *more = rest.split()
+            ty = [w for w in more if "=" not in w]
+            p["error"] = (int(st), ty[0] if ty else "api_error")
+            p["headers"] = [tuple(w.split("=", 1)) for w in more if "=" in w]
         elif k == "flaky":
             n, st, *ty = rest.split()
             with LOCK:
@@ -228,7 +231,8 @@ class H(BaseHTTPRequestHandler):
             time.sleep(plan["sleep"])
         if plan["error"]:
             st, ty = plan["error"]
-            return self.send_json(st, {"type": "error", "error": {"type": ty, "message": "fake " + ty}, "request_id": "req_fake"})
+            return self.send_json(st, {"type": "error", "error": {"type": ty, "message": "fake " + ty}, "request_id": "req_fake"},
+                                  plan.get("headers") or ())
         in_tok = plan["tokens"] or max(1, sum(len(json.dumps(m)) for m in msgs) // 4)
         mid = "msg_" + uuid.uuid4().hex[:24]
         usage = {"input_tokens": in_tok, "output_tokens": 1, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0}

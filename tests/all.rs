@@ -1,1 +1,3 @@
-//! tests
+//! Every end-to-end test, one binary.
+
+mod story;

@@ -1,1 +1,4 @@
-//! End-to-end tests; the crate itself is empty.
+//! What the end-to-end tests and the benchmarks share: a composed host, and an install to run it in.
+
+pub mod compose;
+pub mod rig;

@@ -81,8 +81,7 @@ impl Central {
 
     /// What a person may do, and for which agent. Unknown roles count for nothing.
     pub fn roles_of(&self, id: &UserId) -> Result<Vec<(Role, Option<AgentId>)>> {
-        let sql =
-            "SELECT role, agent_group_id FROM user_roles WHERE user_id = ?1 ORDER BY granted_at";
+        let sql = "SELECT role, agent_group_id FROM user_roles WHERE user_id = ?1 ORDER BY granted_at, rowid";
         self.list("user_roles", sql, [id], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 

@@ -29,9 +29,8 @@ pub(crate) fn standing(
     agent: &AgentId,
 ) -> Result<&'static str, &'static str> {
     let Some(user) = user else { return Err("unknown_user") };
-    let has = |role, of: Option<&AgentId>| {
-        user.roles.iter().any(|(r, a)| *r == role && a.as_ref() == of)
-    };
+    let has =
+        |role, of: Option<&AgentId>| user.roles.iter().any(|(r, a)| *r == role && a.as_ref() == of);
     if has(Role::Owner, None) {
         Ok("owner")
     } else if has(Role::Admin, None) {

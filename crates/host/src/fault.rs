@@ -14,7 +14,7 @@ struct Plan {
 static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
 
 /// Dies here if a test asked for it.
-pub fn point(name: &str) {
+pub(crate) fn point(name: &str) {
     let plan = PLAN.get_or_init(|| {
         let text = std::env::var("NANOCLAW_FAULT").ok()?;
         let (point, n) = text.split_once(':').unwrap_or((&text, "1"));

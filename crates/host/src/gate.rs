@@ -4,8 +4,7 @@
 /// Commands of a harness on a desk. From a chat they would log it out or hang it.
 const SWALLOWED: [&str; 6] =
     ["/help", "/login", "/logout", "/doctor", "/config", "/remote-control"];
-const ADMIN: [&str; 7] =
-    ["/clear", "/reset", "/new", "/compact", "/context", "/cost", "/files"];
+const ADMIN: [&str; 7] = ["/clear", "/reset", "/new", "/compact", "/context", "/cost", "/files"];
 
 /// What happens to a text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -34,7 +34,9 @@ struct Watched {
 impl Watch {
     pub(crate) fn new() -> std::io::Result<Self> {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        Ok(Self { inotify: AsyncFd::register(fd).map_err(|e| e.into_parts().1)?, watched: Mutex::default() })
+        #[expect(deprecated, reason = "its successor is unsafe; this descriptor is owned and never leaves")]
+        let inotify = AsyncFd::new(fd)?;
+        Ok(Self { inotify, watched: Mutex::default() })
     }
 
     /// Watches the folder; `false` means that it must be polled.
@@ -52,11 +54,17 @@ impl Watch {
         lock(&self.watched).retain(|wd, w| {
             let keep = w.who.id != who.id;
             if !keep {
-                // The folder may be gone, and its watch with it.
-                drop(inotify::remove_watch(self.inotify.get_ref(), *wd));
+                self.forget(*wd);
             }
             keep
         });
+    }
+
+    fn forget(&self, wd: i32) {
+        if let Err(e) = inotify::remove_watch(self.inotify.get_ref(), wd) {
+            // The folder may be gone, and its watch with it.
+            tracing::debug!(error = %e, "watch was gone");
+        }
     }
 
     /// Passes events on until the host stops.
@@ -94,7 +102,7 @@ impl Watch {
         w.events += 1;
         if w.events > EVENTS_PER_SECOND_MAX {
             tracing::warn!(session = %w.who.id, "its box floods its folder with events; it is polled from now on");
-            drop(inotify::remove_watch(self.inotify.get_ref(), wd));
+            self.forget(wd);
             w.who.poll_from_now_on();
             watched.remove(&wd);
             return;

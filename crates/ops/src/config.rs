@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key and what it means.
-pub const KEYS: [(&str, &str); 11] = [
+pub const KEYS: [(&str, &str); 12] = [
     ("NANOCLAW_ROOT", "the checkout (default: the one with this program, or the current folder)"),
     ("NANOCLAW_DATA", "where databases, sessions and sockets live (default: data)"),
     ("NANOCLAW_DRIVER", "what isolates agents: auto or the name of a driver (default: auto)"),
@@ -25,6 +25,7 @@ pub const KEYS: [(&str, &str); 11] = [
     ("LOG_LEVEL", "error, warn, info, debug or trace (default: info)"),
     ("MAX_CONCURRENT_CONTAINERS", "boxes that run at once (default: 10)"),
     ("IDLE_TIMEOUT", "milliseconds that an idle box stays warm (default: 1800000)"),
+    ("NANOCLAW_BOX_ENV", "further variables of every box, `A=1 B=2`, such as a fault for a test"),
     ("ASSISTANT_NAME", "name of the first agent (default: Nano)"),
 ];
 
@@ -118,6 +119,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// User and group of what boxes write.
     pub box_user: (u32, u32),
+    /// Further variables of every box.
+    pub box_env: BTreeMap<String, String>,
     /// Name of the first agent.
     pub assistant_name: String,
 }
@@ -147,6 +150,11 @@ impl Config {
             })?,
             idle_timeout: number(from, "IDLE_TIMEOUT")?.map_or(IDLE, Duration::from_millis),
             box_user: box_user(),
+            box_env: from
+                .get("NANOCLAW_BOX_ENV")
+                .map(|t| pairs(&t))
+                .transpose()?
+                .unwrap_or_default(),
             assistant_name: from.get("ASSISTANT_NAME").unwrap_or_else(|| "Nano".into()),
             root: root.to_path_buf(),
             data,
@@ -194,6 +202,12 @@ fn number(from: &dyn Strings, key: &str) -> Result<Option<u64>, Error> {
         Ok(0) | Err(_) => Err(bad(key, &format!("{text:?} is not a whole number above 0"))),
         Ok(n) => Ok(Some(n)),
     }
+}
+
+fn pairs(text: &str) -> Result<BTreeMap<String, String>, Error> {
+    let pair = |word: &str| word.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let all: Option<_> = text.split_whitespace().map(pair).collect();
+    all.ok_or_else(|| bad("NANOCLAW_BOX_ENV", "it is not of the form A=1 B=2"))
 }
 
 fn log_level(set: Option<String>) -> Result<String, Error> {

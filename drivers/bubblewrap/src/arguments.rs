@@ -9,6 +9,7 @@ use command_fds::FdMapping;
 use nanoclaw_driver::{Access, BoxSpec, DriverError};
 use rustix::fd::OwnedFd;
 use rustix::fs::MemfdFlags;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Result, Seek as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
@@ -71,6 +72,26 @@ impl Arguments {
         Ok(self.fd(file.into()))
     }
 
+    /// Puts `/dev/null` over every descriptor that this process was given by its own parent and would
+    /// pass on: what Rust opens is closed at `exec`, what a shell left open is not.
+    pub(crate) fn cover(&mut self) -> Result<()> {
+        const O_CLOEXEC: u32 = 0o2_000_000;
+        for entry in std::fs::read_dir("/proc/self/fd")? {
+            let name = entry?.file_name();
+            let Some(number) = name.to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+            let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+            let info = info.unwrap_or_default();
+            let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+            let flags = flags.and_then(|f| u32::from_str_radix(f.trim(), 8).ok());
+            let ours = self.fds.iter().any(|mapping| mapping.child_fd == number);
+            if number > 2 && !ours && flags.is_some_and(|flags| flags & O_CLOEXEC == 0) {
+                let parent_fd = File::open("/dev/null")?.into();
+                self.fds.push(FdMapping { parent_fd, child_fd: number });
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that was added, as one memory file for `--args`.
     pub(crate) fn seal(&mut self) -> Result<String> {
         let text = std::mem::take(&mut self.text);
@@ -86,9 +107,10 @@ impl Arguments {
                 Err(_) => self.push(&["--ro-bind-try", dir, dir]),
             }
         }
-        for file in ETC {
-            let path = format!("/etc/{file}");
-            self.push(&["--ro-bind-try", &path, &path]);
+        let etc: Vec<String> = ETC.iter().map(|file| format!("/etc/{file}")).collect();
+        self.parents(etc.iter().map(Path::new));
+        for path in &etc {
+            self.push(&["--ro-bind-try", path, path]);
         }
         let (user, home) = (spec.user, spec.env.get("HOME").map_or("/", String::as_str));
         for (file, content) in [
@@ -105,6 +127,7 @@ impl Arguments {
         for (dir, size) in [("/dev/shm", SHM_BYTES), ("/tmp", tmp), ("/run", RUN_BYTES)] {
             self.push(&["--perms", "1777", "--size", &size.to_string(), "--tmpfs", dir]);
         }
+        self.parents(spec.mounts.iter().map(|mount| mount.target.as_path()));
         for (mount, pin) in spec.mounts.iter().zip(pins) {
             let how = match mount.access {
                 Access::ReadOnly => "--ro-bind-fd",
@@ -115,6 +138,14 @@ impl Arguments {
         }
         self.push(&["--remount-ro", "/dev", "--remount-ro", "/"]);
         Ok(())
+    }
+
+    /// Makes the directories above these places; `bwrap` itself would close them to the box's user.
+    fn parents<'a>(&mut self, places: impl Iterator<Item = &'a Path>) {
+        let above: BTreeSet<_> = places.flat_map(|place| place.ancestors().skip(1)).collect();
+        for dir in above.into_iter().filter(|dir| dir.parent().is_some()) {
+            self.push(&["--perms".as_ref(), "0755".as_ref(), "--dir".as_ref(), dir.as_os_str()]);
+        }
     }
 
     /// Namespaces, rights and environment. Root keeps a few capabilities in `bwrap` for the one step

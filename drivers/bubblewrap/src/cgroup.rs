@@ -68,17 +68,15 @@ pub(crate) fn out_of_memory(dirs: &[PathBuf]) -> bool {
 
 /// Removes the groups; says whether they are gone. They stay busy for a moment after the last process.
 pub(crate) fn remove(dirs: &[PathBuf]) -> bool {
-    dirs.iter().fold(true, |gone, dir| (fs::remove_dir(dir).is_ok() || !dir.exists()) && gone)
+    dirs.iter().all(|dir| fs::remove_dir(dir).is_ok() || !dir.exists())
 }
 
 fn make(parent: &Path, name: &str) -> Result<PathBuf, String> {
     let dir = parent.join(format!("nanoclaw-{name}"));
-    match fs::create_dir(&dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(format!("{}: {e}", dir.display()))
-        }
-        _ => Ok(dir),
-    }
+    // One that was left behind is empty and can go; one that cannot go is somebody else's.
+    let made =
+        fs::create_dir(&dir).or_else(|_| fs::remove_dir(&dir).and_then(|()| fs::create_dir(&dir)));
+    made.map(|()| dir.clone()).map_err(|e| format!("{}: {e}", dir.display()))
 }
 
 /// The nearest group that may have limited children: for root the top; for others the first one above

@@ -132,6 +132,7 @@ impl Launcher<'_> {
             arguments.push(&["--add-seccomp-fd", &fd]);
         }
         let all = arguments.seal()?;
+        arguments.cover()?;
         let (output, output_there) = std::io::pipe()?;
         let mut bwrap = Command::new(self.bwrap);
         bwrap.env_clear().args(["--args", &all]).process_group(0);
@@ -160,9 +161,13 @@ impl Launcher<'_> {
         record.save(self.state).map_err(start)?;
         gate.write_all(b"!").map_err(start)?;
         let seen = await_that(&first, || {
-            let program = fs::read_link(format!("/proc/{}/exe", first.pid)).unwrap_or_default();
-            if program.ends_with("bwrap") || program.ends_with("setpriv") {
-                return Err("its command does not start".into());
+            match fs::read_link(format!("/proc/{}/exe", first.pid)) {
+                Ok(exe) if exe.ends_with("bwrap") || exe.ends_with("setpriv") => {
+                    return Err("its command does not start".into());
+                }
+                // A dead process still has the right rights.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("gone".into()),
+                Ok(_) | Err(_) => {}
             }
             check::privileges(first.pid, spec.user)
         });
@@ -184,7 +189,8 @@ impl Launcher<'_> {
         }
         let status = File::open(status_path(self.state, &record.name));
         let code = status.map(|mut file| Status::read(&mut file).exit_code).unwrap_or_default();
-        code.is_some() && !check::tail(&record.log).contains("setpriv: ")
+        let said = check::tail(&record.log);
+        code.is_some() && !["bwrap: ", "setpriv: "].iter().any(|who| said.contains(who))
     }
 
     fn abandon(&self, record: &Record, birth: &mut Birth) {

@@ -99,7 +99,7 @@ impl Record {
         cgroup::remove(&self.groups)
             && [state.join(format!("{}.json", self.name)), status]
                 .iter()
-                .fold(true, |done, file| (fs::remove_file(file).is_ok() || !file.exists()) && done)
+                .all(|file| fs::remove_file(file).is_ok() || !file.exists())
     }
 }
 

@@ -2,6 +2,7 @@
 //! this one has to prove: that a box outlives its host, and that nothing is left behind.
 
 #[path = "../../../testkit/src/driver_conformance.rs"]
+#[expect(unreachable_pub, reason = "it is a public module where it lives")]
 mod driver_conformance;
 
 use driver_conformance::{Ground, appears};
@@ -55,6 +56,11 @@ fn as_an_ordinary_user() {
     assert!(said.contains("test rights ... ok"), "{said}");
 }
 
+/// Both runs of this file happen at once.
+fn survivor() -> String {
+    format!("survivor-{}", rustix::process::geteuid().as_raw())
+}
+
 /// The host dies by force; the box goes on; the next host finds it and learns its exit code.
 #[tokio::test]
 async fn a_box_outlives_its_host() {
@@ -64,7 +70,7 @@ async fn a_box_outlives_its_host() {
         let mut ground = ground().await;
         ground.driver = make(Path::new(&dir));
         let mut spec = ground.spec(script);
-        spec.name = "survivor".into();
+        spec.name = survivor();
         spec.install = "dying".into();
         spec.log = Path::new(&dir).join("log");
         spec.mounts[0].source = Path::new(&dir).join("workspace");
@@ -90,8 +96,8 @@ async fn a_box_outlives_its_host() {
     let next = make(dir.path());
     let found = next.list("dying").await.unwrap();
     assert_eq!(found.len(), 1);
-    next.signal("survivor", Signal::Terminate).await.unwrap();
-    let exit = next.wait("survivor").await.unwrap();
+    next.signal(&survivor(), Signal::Terminate).await.unwrap();
+    let exit = next.wait(&survivor()).await.unwrap();
     assert_eq!(exit.code, Some(42));
 }
 

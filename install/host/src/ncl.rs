@@ -30,8 +30,8 @@ fn answer(words: &[String]) -> anyhow::Result<String> {
     };
     let (config, _) = Config::of_process()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = client::ask(&config.data.join("ncl.sock"), &request);
-    let data = runtime.block_on(asked).map_err(said)?;
+    let socket = config.data.join("ncl.sock");
+    let data = runtime.block_on(client::ask(&socket, &request)).map_err(said)?;
     if json {
         return Ok(serde_json::to_string_pretty(&data)?);
     }

@@ -7,7 +7,7 @@ use nanoclaw_contract::time::SystemClock;
 use nanoclaw_driver::{BoxUser, Limits};
 use nanoclaw_host::{Boxes, Egress, EgressGrant, HostOptions};
 use nanoclaw_ops::config::{Config, Strings as _};
-use nanoclaw_ops::{drivers as choice, service, setup};
+use nanoclaw_ops::{Error, drivers as choice, service, setup};
 use nanoclaw_vault::{Supervisor, SupervisorConfig};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -42,6 +42,12 @@ pub(crate) fn run(process: &Process, args: &RunArgs) -> anyhow::Result<ExitCode>
     if args.background {
         // So that the end of the terminal is not the end of the host.
         rustix::process::setsid()?;
+    }
+    let runner = &process.config.runner;
+    if !runner.is_file() {
+        return Err(Error::new(format!("the program for boxes, {}, is missing", runner.display()))
+            .next("bash nanoclaw.sh, which builds it")
+            .into());
     }
     let lock = service::Lock::take(&process.config.data, &SystemClock)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,6 +124,7 @@ fn host_config(config: &Config) -> nanoclaw_host::Config {
         timezone: config.timezone.clone(),
         box_user: BoxUser { uid, gid },
         limits: Limits::default(),
+        box_env: config.box_env.clone(),
         default_provider: crate::PROVIDERS.first().map_or("", |p| p.name).to_owned(),
     }
 }
@@ -134,6 +141,8 @@ impl Egress for Vault {
     }
 
     async fn close(&self, session: &SessionId) {
-        self.0.close(session.as_str()).await;
+        if let Err(e) = self.0.close(session.as_str()).await {
+            tracing::warn!(session = session.as_str(), error = %e, "the vault keeps a socket");
+        }
     }
 }

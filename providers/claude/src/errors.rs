@@ -35,7 +35,8 @@ pub(crate) fn judge(outcome: &Outcome, heard: &Heard) -> Option<ProviderError> {
     Some(ProviderError { kind, detail })
 }
 
-fn kind(
+/// The kind of an API error, by Claude Code's class, the status and, for want of both, its words.
+pub(crate) fn kind(
     class: Option<&str>,
     status: Option<u16>,
     detail: &str,

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::Instant;
-use turn::Conversation;
+use turn::{Conversation, Wish};
 
 /// Claude Code.
 pub const PROVIDER: ProviderDef =
@@ -230,9 +230,13 @@ impl Session {
             }
             frame => self.talk.hear(frame),
         }
-        if let Some(wait) = self.talk.nudge.take() {
-            let at = Instant::now() + wait;
-            self.timers.nudge = Some(self.timers.nudge.map_or(at, |before| before.min(at)));
+        match self.talk.wish.take() {
+            Some(Wish::GoOn(wait)) => {
+                let at = Instant::now() + wait;
+                self.timers.nudge = Some(self.timers.nudge.map_or(at, |before| before.min(at)));
+            }
+            Some(Wish::Interrupt) => self.interrupt(),
+            None => {}
         }
         if self.talk.running() {
             self.timers.nudge = None;
@@ -319,14 +323,13 @@ impl Session {
         due(&mut self.timers.drain)
     }
 
-    /// Clears up, and says how it ended.
+    /// Tells what is left to tell, and how it ended.
     async fn finish(mut self, events: &mpsc::Sender<Event>) -> Option<ProviderError> {
         if self.status.is_none()
             && let Ok(Ok(status)) = tokio::time::timeout(DRAIN, self.cli.child.wait()).await
         {
             self.status = Some(status);
         }
-        self.cli.kill();
         for event in self.talk.out.drain(..) {
             events.send(event).await.ok();
         }

@@ -30,6 +30,8 @@ const FRAMES_DEPTH: usize = 32;
 const WRITES_DEPTH: usize = 1024;
 /// Kept of its error output.
 const TAIL_MAX: usize = 4096;
+/// How often those it started are looked for: one may start another meanwhile.
+const KILL_ROUNDS: u32 = 4;
 /// In the environment of everything that it starts, to find it again.
 const MARK: &str = "NANOCLAW_HARNESS";
 /// Tools that would wait for a person at a terminal, or promise what only this process remembers.
@@ -111,11 +113,16 @@ impl Cli {
     pub(crate) fn kill(&self) {
         self.signal(Signal::KILL);
         let mark = format!("{MARK}={}", self.mark);
-        for pid in processes() {
-            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            if environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes())
-                && let Some(pid) = Pid::from_raw(pid)
-            {
+        for _ in 0..KILL_ROUNDS {
+            let marked = |pid: &i32| {
+                let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                environment.split(|b| *b == 0).any(|variable| variable == mark.as_bytes())
+            };
+            let left: Vec<_> = processes().filter(marked).filter_map(Pid::from_raw).collect();
+            if left.is_empty() {
+                return;
+            }
+            for pid in left {
                 rustix::process::kill_process(pid, Signal::KILL).ok();
             }
         }
@@ -131,6 +138,13 @@ impl Cli {
         if let Some(group) = self.group {
             rustix::process::kill_process_group(group, signal).ok();
         }
+    }
+}
+
+/// A provider can be dropped at any moment; what it started does not outlive it.
+impl Drop for Cli {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 

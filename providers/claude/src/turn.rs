@@ -11,17 +11,30 @@
 
 use crate::errors::{self, Heard};
 use crate::frames::{Assistant, Block, Content, Frame, Lifecycle, Outcome, State, System, User};
-use nanoclaw_runner::provider::{Event, Prompt, ProviderError, TurnEnd};
+use nanoclaw_runner::provider::{ErrorKind, Event, Prompt, ProviderError, TurnEnd};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long a prompt that was known already may wait for a turn before the model is asked to go on.
+/// How long a prompt that was known already may wait for the turn of another one.
+const KNOWN_GRACE: Duration = Duration::from_millis(200);
+/// The same if it only seems to be known.
 const DUPLICATE_GRACE: Duration = Duration::from_secs(2);
+/// A longer pause that the API asks for is a failure of the turn.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Tools in flight that are remembered.
 const TOOLS_MAX: usize = 256;
 /// The model of messages that the harness writes in the assistant's name.
 const SYNTHETIC: &str = "<synthetic>";
+
+/// Something that only a word to Claude Code helps against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// A prompt was taken but may get no turn: ask the model to go on after this time.
+    GoOn(Duration),
+    /// The turn waits for the API for so long that people must be told.
+    Interrupt,
+}
 
 /// A prompt that was sent and is not done.
 #[derive(Debug)]
@@ -37,8 +50,8 @@ struct Sent {
 pub(crate) struct Conversation {
     /// What the runner is to be told, oldest first.
     pub(crate) out: VecDeque<Event>,
-    /// Set when a prompt was taken but may get no turn: ask the model to go on after this time.
-    pub(crate) nudge: Option<Duration>,
+    /// What must be done about what was heard.
+    pub(crate) wish: Option<Wish>,
     /// The harness answered or began a turn, so it has started well.
     pub(crate) ready: bool,
     /// Why it did not.
@@ -50,6 +63,8 @@ pub(crate) struct Conversation {
     /// The message that is being said, and how many of its blocks came.
     message: (String, usize),
     heard: Heard,
+    /// Why we interrupted the turn.
+    hopeless: Option<ProviderError>,
     spoke: bool,
     compacted: Option<u64>,
     cost: f64,
@@ -104,21 +119,30 @@ impl Conversation {
             }
             System::SessionStateChanged { .. } | System::Other => {}
             System::ApiRetry { retry_delay_ms, error_status, error } => {
-                let delay =
-                    retry_delay_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
-                let why = match (error_status, error) {
-                    (Some(429), _) => "the model's API asks to slow down",
-                    (Some(401 | 403), _) => "the model's API refused the credentials",
-                    (Some(_), _) => "the model's API has a problem",
-                    (None, _) => "the model's API could not be reached",
-                };
-                self.waiting(delay, why);
+                self.retry(retry_delay_ms, error_status, error.as_deref());
             }
             System::CompactBoundary { compact_metadata: c } if c.trigger == "manual" => {
                 self.compacted = Some(c.pre_tokens.unwrap_or_default());
             }
             System::CompactBoundary { .. } => {}
         }
+    }
+
+    fn retry(&mut self, delay_ms: Option<f64>, status: Option<u16>, class: Option<&str>) {
+        let delay = delay_ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1e3).ok());
+        let why = match status {
+            Some(429) => "the model's API asks to slow down",
+            Some(401 | 403) => "the model's API refused the credentials",
+            Some(_) => "the model's API has a problem",
+            None => "the model's API could not be reached",
+        };
+        if let Some(delay) = delay.filter(|delay| *delay > WAIT_MAX) {
+            let detail = format!("{why}, and to wait for {} seconds", delay.as_secs());
+            let kind = errors::kind(class, status, &detail, self.heard.resets_at);
+            self.hopeless = Some(ProviderError { kind, detail });
+            self.wish = Some(Wish::Interrupt);
+        }
+        self.waiting(delay, why);
     }
 
     fn assistant(&mut self, frame: Assistant) {
@@ -175,7 +199,7 @@ impl Conversation {
                 let known = !prompt.begun && !self.running;
                 self.consumed(id);
                 if known {
-                    self.duplicate(id, Duration::ZERO);
+                    self.duplicate(id, KNOWN_GRACE);
                 }
             }
             Lifecycle::Other => {}
@@ -186,7 +210,7 @@ impl Conversation {
     /// process died or the API failed after it. The harness will do nothing about it by itself.
     fn duplicate(&mut self, id: Uuid, grace: Duration) {
         if self.prompts.get(&id).is_some_and(|p| p.wants_turn) {
-            self.nudge = Some(grace);
+            self.wish = Some(Wish::GoOn(grace));
         } else {
             self.begin();
             self.end(Ok(TurnEnd::default()));
@@ -212,8 +236,10 @@ impl Conversation {
         let notice = compacted
             .map(|tokens| format!("The conversation was compacted; it held {tokens} tokens."))
             .or(said.filter(|text| !self.spoke && text != "(no content)"));
+        let hopeless = self.hopeless.take();
         self.end(match failure {
-            Some(error) => Err(error),
+            Some(e) if e.kind == ErrorKind::Interrupted => Err(hopeless.unwrap_or(e)),
+            Some(e) => Err(e),
             None => Ok(TurnEnd { notice, cost_usd: (cost > 0.0).then_some(cost) }),
         });
     }
@@ -253,7 +279,7 @@ impl Conversation {
 
     fn begin(&mut self) {
         if !std::mem::replace(&mut self.running, true) {
-            self.nudge = None;
+            self.hopeless = None;
             self.spoke = false;
             self.heard.class = None;
             self.out.push_back(Event::TurnStarted);

@@ -3,6 +3,7 @@
 //! `NANOCLAW_CLAUDE` says where the binary is; `nanoclaw.sh test` installs it.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails so")]
 
+mod impostor;
 mod world;
 
 use nanoclaw_runner::provider::{Command, ErrorKind, Event, Image, TurnEnd};
@@ -187,6 +188,20 @@ async fn errors_of_the_api_are_sorted() {
         agent.send(Command::Stop { grace: Duration::from_secs(20) }).await;
         assert_eq!(agent.end().await, None);
     }
+}
+
+#[tokio::test]
+async fn a_pause_that_takes_too_long_is_told_at_once() {
+    let world = World::new().await;
+    let mut agent = world.start(|_| {});
+    let before = std::time::Instant::now();
+    agent.say("!error 429 rate_limit_error retry-after=300").await;
+    let seen = agent.until(is_turn_end).await;
+    let limited = ErrorKind::RateLimited { resets_at: None };
+    assert!(matches!(seen.last(), Some(Event::TurnEnded(Err(e))) if e.kind == limited), "{seen:?}");
+    assert!(before.elapsed() < Duration::from_secs(60), "{:?}", before.elapsed());
+    agent.say("!say better").await;
+    assert_eq!(texts(&agent.until(is_turn_end).await), ["better"]);
 }
 
 #[tokio::test]

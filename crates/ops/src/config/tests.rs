@@ -39,6 +39,7 @@ fn an_unusable_value_names_its_key() {
         ("MAX_CONCURRENT_CONTAINERS", "many"),
         ("IDLE_TIMEOUT", "-1"),
         ("LOG_LEVEL", "loud"),
+        ("NANOCLAW_BOX_ENV", "A=1 B"),
     ] {
         let error = parse(&[(key, value)]).unwrap_err();
         assert!(error.what.contains(key), "{error}");

@@ -1,1 +1,72 @@
-//! Tests.
+//! Replies as agents write them.
+
+use super::*;
+
+fn blocks(text: &str) -> Vec<(String, String)> {
+    parse(text).blocks
+}
+
+fn block(to: &str, text: &str) -> (String, String) {
+    (to.to_owned(), text.to_owned())
+}
+
+#[test]
+fn blocks_are_found_in_order_and_the_rest_is_bare() {
+    let reply = parse(
+        "think <message to=\"a\"> one </message> more\n<message to='b' x=\"1\">two\nlines</message>",
+    );
+    assert_eq!(reply.blocks, [block("a", "one"), block("b", "two\nlines")]);
+    assert_eq!(reply.bare, "think  more");
+}
+
+#[test]
+fn what_is_internal_is_never_delivered() {
+    let reply = parse(
+        "<internal><message to=\"a\">no</message></internal><message to=\"a\">yes <internal>x</internal></message>",
+    );
+    assert_eq!(reply, Reply { blocks: vec![block("a", "yes")], bare: String::new() });
+}
+
+#[test]
+fn internal_blocks_are_stripped() {
+    for (text, left) in [
+        ("a <internal>x</internal> b", "a  b"),
+        ("<internal>x\ny</internal>", ""),
+        ("<internal>x</internal>a<internal>y</internal>", "a"),
+        ("plain", "plain"),
+        ("  a  ", "a"),
+        ("the <internal> tag", "the <internal> tag"),
+    ] {
+        assert_eq!(strip_internal(text), left, "{text}");
+    }
+}
+
+#[test]
+fn a_closing_tag_that_is_quoted_does_not_end_a_block() {
+    assert_eq!(
+        blocks("<message to=\"a\">use `</message>` there</message>"),
+        [block("a", "use `</message>` there")]
+    );
+    let fenced = "<message to=\"a\">look:\n```\n</message>\n```\ndone</message>";
+    assert_eq!(blocks(fenced), [block("a", "look:\n```\n</message>\n```\ndone")]);
+}
+
+#[test]
+fn a_block_that_was_cut_off_is_still_said() {
+    assert_eq!(blocks("<message to=\"a\">half a sen"), [block("a", "half a sen")]);
+}
+
+#[test]
+fn what_only_looks_like_a_block_is_text() {
+    for text in [
+        "<message>x",
+        "<messages to=\"a\">x",
+        "<message from=\"a\">x",
+        "<message to=a>x",
+        "<message to=\"a",
+        "< message to=\"a\">",
+    ] {
+        assert_eq!(blocks(text), [], "{text}");
+    }
+    assert_eq!(blocks("<message to=\"a\">  </message>"), [], "an empty block says nothing");
+}

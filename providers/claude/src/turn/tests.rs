@@ -1,7 +1,6 @@
 //! Frames as Claude Code 2.1.330 printed them, shortened to what is read.
 
 use super::*;
-use nanoclaw_runner::provider::ErrorKind;
 
 const A: Uuid = Uuid::from_u128(0xa);
 const B: Uuid = Uuid::from_u128(0xb);
@@ -116,7 +115,7 @@ fn prompts_are_followed_by_id_and_not_by_results() {
     let told =
         ["TurnStarted", "took a", "Session(\"S\")", "ended", "took b", "TurnStarted", "ended"];
     assert_eq!(story(&talk), told);
-    assert_eq!(talk.nudge, None);
+    assert_eq!(talk.wish, None);
 }
 
 #[test]
@@ -124,16 +123,14 @@ fn a_known_prompt_is_taken_and_asks_to_go_on() {
     let known = [replay(A), lifecycle(A, "completed"), state("idle")];
     let talk = after(&[prompt(A)], &known);
     assert_eq!(story(&talk), ["took a"]);
-    assert_eq!(talk.nudge, Some(Duration::ZERO));
+    assert_eq!(talk.wish, Some(Wish::GoOn(KNOWN_GRACE)));
     // An older harness only plays it back, so it gets the benefit of the doubt.
-    assert_eq!(after(&[prompt(A)], &known[..1]).nudge, Some(DUPLICATE_GRACE));
-    let turn = after(&[prompt(A)], &[replay(A), init()]);
-    assert_eq!(turn.nudge, None);
+    assert_eq!(after(&[prompt(A)], &known[..1]).wish, Some(Wish::GoOn(DUPLICATE_GRACE)));
 
     let context = Prompt { wants_turn: false, ..prompt(A) };
     let talk = after(&[context], &known);
     assert_eq!(story(&talk), ["took a", "TurnStarted", "ended"]);
-    assert_eq!(talk.nudge, None);
+    assert_eq!(talk.wish, None);
 }
 
 #[test]
@@ -167,6 +164,21 @@ fn a_limit_is_told_with_its_end() {
     let talk = after(&[], &[init(), limit.to_owned(), error.to_owned(), failed]);
     let Some(Event::TurnEnded(Err(end))) = talk.out.back() else { panic!("{:?}", talk.out) };
     assert_eq!(end.kind, ErrorKind::RateLimited { resets_at: Some(1_700_000_000) });
+}
+
+#[test]
+fn a_long_pause_is_a_failure() {
+    let retry = |ms: u32| {
+        format!(
+            r#"{{"type":"system","subtype":"api_retry","retry_delay_ms":{ms},"error_status":429,"error":"rate_limit"}}"#
+        )
+    };
+    let aborted = r#"{"type":"result","subtype":"error_during_execution","is_error":true,"terminal_reason":"aborted_streaming"}"#;
+    let talk = after(&[], &[init(), retry(500), aborted.to_owned()]);
+    assert_eq!((talk.wish, story(&talk).pop().unwrap()), (None, "failed Interrupted".to_owned()));
+    let talk = after(&[], &[init(), retry(90_000), aborted.to_owned()]);
+    let failed = "failed RateLimited { resets_at: None }".to_owned();
+    assert_eq!((talk.wish, story(&talk).pop().unwrap()), (Some(Wish::Interrupt), failed));
 }
 
 #[test]

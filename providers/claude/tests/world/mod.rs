@@ -45,6 +45,7 @@ struct Log {
 pub(crate) struct Agent {
     commands: mpsc::Sender<Command>,
     events: mpsc::Receiver<Event>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl World {
@@ -76,8 +77,8 @@ impl World {
         change(&mut setup);
         let (commands, receive_commands) = mpsc::channel(16);
         let (send_events, events) = mpsc::channel(64);
-        tokio::spawn((PROVIDER.make)(setup).run(receive_commands, send_events));
-        Agent { commands, events }
+        let task = tokio::spawn((PROVIDER.make)(setup).run(receive_commands, send_events));
+        Agent { commands, events, task }
     }
 
     fn setup(&self) -> Setup {
@@ -216,6 +217,11 @@ impl Agent {
             }
             assert!(!matches!(event, Event::Exited(_)), "the harness is gone: {seen:?}");
         }
+    }
+
+    /// Ends the provider without a word.
+    pub(crate) fn abandon(self) {
+        self.task.abort();
     }
 
     pub(crate) async fn end(&mut self) -> Option<ProviderError> {

@@ -2,6 +2,7 @@
 //! demo provider or one that a test writes.
 
 mod kit;
+mod tools;
 
 use kit::{Box_, Host, row};
 use nanoclaw_contract::message::{InKind, InStatus, Trigger};
@@ -333,8 +334,7 @@ async fn a_task_waits_for_its_time_and_its_script() {
         row
     };
     let mut later = task("later", "");
-    later.process_after =
-        Some(Timestamp::now() + jiff::SignedDuration::from_millis(700));
+    later.process_after = Some(Timestamp::now() + Duration::from_millis(700));
     host.push(&[
         later,
         task("skip", "echo '{\"wakeAgent\": false}'"),
@@ -439,7 +439,6 @@ async fn stop_reaches_the_harness() {
     model.prompt().await;
     let stopping = tokio::spawn(runner.stop());
     assert!(matches!(model.command().await, Command::Stop { .. }));
-    model.send(Event::Exited(None)).await;
     stopping.await.unwrap();
     assert!(host.acks().is_empty() || host.status("m1") == InStatus::Pending);
 }

@@ -1,0 +1,241 @@
+//! An install in a temporary folder: seeded, started as a process of its own, killed, started again.
+
+use crate::compose::Run;
+use anyhow::{Context as _, ensure};
+use nanoclaw_central::{Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode, UnknownSenderPolicy, Wiring};
+use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, SessionId, WiringId};
+use nanoclaw_contract::time::Timestamp;
+use nanoclaw_testkit::platform::Platform;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
+use tokio::process::{Child, Command};
+
+/// The install of one test.
+pub struct Rig {
+    /// Its root.
+    pub root: tempfile::TempDir,
+    /// How its host is run.
+    pub run: Run,
+    /// The platform that its people write on.
+    pub platform: Platform,
+    host: Option<Child>,
+    /// Variables for the host, such as a fault point.
+    pub host_env: Vec<(String, String)>,
+}
+
+/// The folder that holds this workspace.
+pub fn repo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_owned()
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repo().join("target"), PathBuf::from)
+}
+
+/// A file that the tests need, or the command that makes it.
+pub fn needed(path: PathBuf, make: &str) -> anyhow::Result<PathBuf> {
+    ensure!(path.exists(), "{} is missing; make it with `{make}`", path.display());
+    Ok(path)
+}
+
+impl Rig {
+    /// A fresh install; the name tells its boxes from those of other tests.
+    pub fn new(name: &str) -> anyhow::Result<Self> {
+        let root = tempfile::Builder::new().prefix("nanoclaw-").tempdir()?;
+        let runner = needed(
+            target().join("x86_64-unknown-linux-musl/runner/nanoclaw-runner"),
+            "cargo build --profile runner --target x86_64-unknown-linux-musl -p nanoclaw-install-runner",
+        )?;
+        let run = Run {
+            root: root.path().to_owned(),
+            runner,
+            tools: None,
+            driver: "bubblewrap".into(),
+            boxes: 100,
+            idle_ms: 600_000,
+            install: format!("t{name}{}", std::process::id()),
+            box_env: Vec::new(),
+            memory_mib: 2048,
+        };
+        let platform = Platform::open(&root.path().join("data"))?;
+        Ok(Self { root, run, platform, host: None, host_env: Vec::new() })
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> PathBuf {
+        self.root.path().join("data")
+    }
+
+    /// The central database, while the host may run as well.
+    pub fn central(&self) -> anyhow::Result<Central> {
+        Ok(Central::open(&self.data().join("v2.db"), Timestamp::now())?)
+    }
+
+    /// An agent with this harness; again is the same agent.
+    pub fn agent(&self, name: &str, provider: &str) -> anyhow::Result<AgentId> {
+        let (central, id) = (self.central()?, AgentId::parse(format!("ag-{name}"))?);
+        if central.agent(&id)?.is_none() {
+            central.create_agent(&Agent {
+                id: id.clone(),
+                name: name.into(),
+                folder: name.into(),
+                provider: Some(provider.into()),
+                created_at: nanoclaw_contract::time::iso(Timestamp::now()),
+            })?;
+        }
+        Ok(id)
+    }
+
+    /// A direct chat, open to everybody, wired to the agent: it answers everything.
+    pub fn chat(&self, platform_id: &str, agent: &AgentId) -> anyhow::Result<ChatId> {
+        let central = self.central()?;
+        let id = ChatId::parse(format!("mg-{platform_id}"))?;
+        let created_at = nanoclaw_contract::time::iso(Timestamp::now());
+        central.create_chat(&Chat {
+            id: id.clone(),
+            channel_type: ChannelType::parse("fake")?,
+            platform_id: PlatformId::parse(platform_id)?,
+            name: Some(platform_id.into()),
+            kind: ChatKind::Direct,
+            policy: UnknownSenderPolicy::Public,
+            denied_at: None,
+            created_at: created_at.clone(),
+        })?;
+        central.create_wiring(&Wiring {
+            id: WiringId::parse(format!("mga-{platform_id}"))?,
+            chat: id.clone(),
+            agent: agent.clone(),
+            session_mode: SessionMode::Shared,
+            priority: 0,
+            engage_mode: Some(EngageMode::Pattern),
+            engage_pattern: Some(".".into()),
+            sender_scope: SenderScope::All,
+            ignored: IgnoredPolicy::Drop,
+            created_at,
+        })?;
+        Ok(id)
+    }
+
+    /// Starts the host as a process of its own; returns when it is ready.
+    pub async fn start(&mut self) -> anyhow::Result<()> {
+        let exe = std::env::current_exe()?;
+        let near = exe.ancestors().take(3).map(|d| d.join("nanoclaw-fakehost")).find(|p| p.is_file());
+        let exe = near.context("nanoclaw-fakehost is not built; run `cargo build -p nanoclaw-tests`")?;
+        let run = &self.run;
+        let mut command = Command::new(exe);
+        command.arg("run").arg("--root").arg(&run.root).arg("--runner").arg(&run.runner);
+        command.args(["--driver", &run.driver, "--install", &run.install]);
+        command.arg("--boxes").arg(run.boxes.to_string()).arg("--idle-ms").arg(run.idle_ms.to_string());
+        command.arg("--memory-mib").arg(run.memory_mib.to_string());
+        if let Some(tools) = &run.tools {
+            command.arg("--tools").arg(tools);
+        }
+        for env in &run.box_env {
+            command.arg("--box-env").arg(env);
+        }
+        command.envs(self.host_env.iter().cloned());
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data().join("host.log"))?;
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
+        let mut child = command.spawn()?;
+        let mut ready = [0; 6];
+        let stdout = child.stdout.as_mut().context("no stdout")?;
+        let read = tokio::time::timeout(Duration::from_secs(30), stdout.read_exact(&mut ready)).await;
+        if !matches!(read, Ok(Ok(_))) {
+            anyhow::bail!("the host did not get ready:\n{}", self.log());
+        }
+        self.host = Some(child);
+        Ok(())
+    }
+
+    /// The host's log so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data().join("host.log")).unwrap_or_default()
+    }
+
+    /// The host's process id.
+    pub fn pid(&self) -> Option<u32> {
+        self.host.as_ref().and_then(Child::id)
+    }
+
+    /// Kills the host without warning.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        if let Some(mut host) = self.host.take() {
+            host.start_kill()?;
+            host.wait().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the host has ended by itself, such as at a fault point.
+    pub async fn ended(&mut self, within: Duration) -> bool {
+        match &mut self.host {
+            Some(host) => tokio::time::timeout(within, host.wait()).await.is_ok(),
+            None => true,
+        }
+    }
+
+    /// Stops the host in order.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        if let Some(mut host) = self.host.take() {
+            if let Some(pid) = host.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw) {
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+            }
+            tokio::time::timeout(Duration::from_secs(40), host.wait()).await.context("the host does not stop")??;
+        }
+        Ok(())
+    }
+
+    /// Asks the running host what `ncl` would ask.
+    pub async fn ncl(&self, words: &str) -> anyhow::Result<serde_json::Value> {
+        let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
+        match nanoclaw_admin::parse::parse(&words) {
+            Ok(nanoclaw_admin::parse::Asked::Do { request, .. }) => {
+                nanoclaw_admin::client::ask(&self.data().join("ncl.sock"), &request).await.map_err(|e| anyhow::anyhow!(e.message))
+            }
+            other => anyhow::bail!("{words:?}: {other:?}"),
+        }
+    }
+
+    /// The sessions of an agent.
+    pub fn sessions(&self, agent: &AgentId) -> anyhow::Result<Vec<SessionId>> {
+        let all = self.central()?.sessions(100_000, 0)?;
+        Ok(all.into_iter().filter(|s| s.agent == *agent).map(|s| s.id).collect())
+    }
+
+    /// The folder of a session.
+    pub fn dir(&self, agent: &AgentId, session: &SessionId) -> anyhow::Result<nanoclaw_contract::dir::SessionDir> {
+        Ok(nanoclaw_contract::dir::SessionDir::new(&self.data(), agent, session)?)
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        // The host dies with `kill_on_drop`; its boxes outlive it by design, so they are ended here.
+        if let Some(host) = &mut self.host
+            && let Err(e) = host.start_kill()
+        {
+            tracing::debug!(error = %e, "the host was gone");
+        }
+        for pid in boxes(&self.data().join("boxes")) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid)
+                && let Err(e) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
+            {
+                tracing::debug!(error = %e, "the box was gone");
+            }
+        }
+    }
+}
+
+/// Process ids of the boxes that the bubblewrap driver has on record here.
+pub fn boxes(state: &Path) -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir(state) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|e| std::fs::read_to_string(e.path()).ok())
+        .filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
+        .filter_map(|record| record.pointer("/first/pid")?.as_i64())
+        .filter_map(|pid| i32::try_from(pid).ok())
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! What people see, through real boxes.
+
+mod first;
