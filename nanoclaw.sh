@@ -176,12 +176,13 @@ step_programs() {
   done
 }
 
-image() { "${NANOCLAW:-bin/nanoclaw}" image "$@"; }
+image() { "${NANOCLAW:-$ROOT/bin/nanoclaw}" image "$@"; }
 step_image() {
   image status || image build
 }
 step_image_base() {
-  image base
+  # debootstrap needs root.
+  as_root env "NANOCLAW_ROOT=$ROOT" "PATH=$PATH" "${NANOCLAW:-$ROOT/bin/nanoclaw}" image base
   image build
 }
 

@@ -1,3 +1,4 @@
 //! Every end-to-end test, one binary.
 
+mod simulated;
 mod story;

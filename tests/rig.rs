@@ -43,11 +43,19 @@ pub fn needed(path: PathBuf, make: &str) -> anyhow::Result<PathBuf> {
 impl Rig {
     /// A fresh install; the name tells its boxes from those of other tests.
     pub fn new(name: &str) -> anyhow::Result<Self> {
-        let root = tempfile::Builder::new().prefix("nanoclaw-").tempdir()?;
         let runner = needed(
             target().join("x86_64-unknown-linux-musl/runner/nanoclaw-runner"),
             "cargo build --profile runner --target x86_64-unknown-linux-musl -p nanoclaw-install-runner",
         )?;
+        let mut rig = Self::without_boxes(name)?;
+        rig.run.runner = runner;
+        Ok(rig)
+    }
+
+    /// A fresh install for a driver that starts no boxes.
+    pub fn without_boxes(name: &str) -> anyhow::Result<Self> {
+        let root = tempfile::Builder::new().prefix("nanoclaw-").tempdir()?;
+        let runner = PathBuf::new();
         let run = Run {
             root: root.path().to_owned(),
             runner,

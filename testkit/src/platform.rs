@@ -105,6 +105,7 @@ struct State {
     doubles: u64,
     typing: BTreeMap<String, bool>,
     mood: Option<Mood>,
+    unwanted: Option<String>,
     out: Option<mpsc::UnboundedSender<Line>>,
 }
 
@@ -187,7 +188,9 @@ impl Platform {
             Line::Send(shown) => {
                 state.attempts += 1;
                 let n = shown.n;
-                let reply = match state.mood.unwrap_or(Mood::Up) {
+                let unwanted = state.unwanted.as_ref().is_some_and(|u| shown.kind == "text" && shown.text.starts_with("echo") && shown.text.contains(u));
+                let mood = if unwanted { Mood::Reject } else { state.mood.unwrap_or(Mood::Up) };
+                let reply = match mood {
                     Mood::Down => Some(Line::Refused(n, Refusal::Retry(None, "the platform is down".into()))),
                     Mood::Reject => Some(Line::Refused(n, Refusal::Reject("the platform refuses this".into()))),
                     Mood::Up => Some(Line::Sent(n, Self::show(&mut state, shown))),
@@ -245,6 +248,11 @@ impl Platform {
     /// How the platform behaves from now on.
     pub fn mood(&self, mood: Mood) {
         self.lock().mood = Some(mood);
+    }
+
+    /// Answers that contain this are refused for good.
+    pub fn reject_containing(&self, text: &str) {
+        self.lock().unwanted = Some(text.into());
     }
 
     /// What is shown, in order.

@@ -338,7 +338,7 @@ async fn a_late_answer_and_a_changed_question_settle_it() {
 async fn files_come_and_go() {
     let mut home = Home::new().await;
     let mut client = home.greeted(json!({ "hello": 1 })).await;
-    let upload = crate::wire::Upload::new("../cat.PNG".into(), b"meow");
+    let upload = wire::Upload::new("../cat.PNG".into(), b"meow");
     client.say(&json!({ "id": "m-1", "text": "", "files": [upload] })).await;
     assert_eq!(client.next().await, json!({ "ack": "m-1" }));
     let file = home.heard().await.files.remove(0);

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 struct Host(mpsc::UnboundedSender<Inbound>, mpsc::UnboundedSender<Answer>);
 
@@ -79,6 +79,10 @@ impl Terminal {
     }
 }
 
+async fn next<T>(what: &str, from: &mut mpsc::UnboundedReceiver<T>) -> T {
+    tokio::time::timeout(PATIENCE, from.recv()).await.expect(what).unwrap()
+}
+
 fn out(message: &Inbound, key: &str, body: Body) -> Outgoing {
     let reply_to = Some(PlatformMessageId::parse(message.id.as_str()).unwrap());
     Outgoing { to: message.at.clone(), body, key: key.into(), reply_to }
@@ -111,7 +115,7 @@ async fn a_person_talks_to_an_agent() {
     terminal.shows("/help for help").await;
     terminal.shows("> ").await;
     terminal.types("hello there\r").await;
-    let heard = pushed.recv().await.unwrap();
+    let heard = next("the greeting", &mut pushed).await;
     assert_eq!(heard.text, "hello there");
 
     channel.typing(&heard.at, Typing::On).await;
@@ -128,12 +132,12 @@ async fn a_person_talks_to_an_agent() {
     terminal.shows("half a li").await;
     channel.typing(&heard.at, Typing::Off).await;
     terminal.types("ne\r").await;
-    assert_eq!(pushed.recv().await.unwrap().text, "half a line");
+    assert_eq!(next("the half line", &mut pushed).await.text, "half a line");
 
     channel.send(&out(&heard, "k2", Body::Ask(question()))).await.unwrap();
     terminal.shows("2) No").await;
     terminal.types("1\r").await;
-    assert_eq!(answers.recv().await.unwrap().value, "approve");
+    assert_eq!(next("the answer", &mut answers).await.value, "approve");
     terminal.shows("answered: approved").await;
 
     terminal.types("/quit\r").await;
@@ -166,7 +170,7 @@ async fn a_script_gets_the_answer_on_standard_output_and_the_code() {
     let start = Start { ingress, data: dir.path().to_owned(), setting: Arc::new(|_| None) };
     let channel: Arc<dyn Channel> = (CHANNEL.start)(start).await.unwrap();
     let agent = async {
-        let heard = pushed.recv().await.unwrap();
+        let heard = next("the script's message", &mut pushed).await;
         let text = Body::Text { markdown: "a **short** answer".into(), files: Vec::new() };
         channel.send(&out(&heard, "k", text)).await.unwrap();
         channel.typing(&heard.at, Typing::Off).await;

@@ -109,7 +109,8 @@ impl Central {
                          platform_id, thread_id, first_at, last_at)
                        VALUES (?1, ?2, ?3, 'pending', 1, ?4, ?5, ?6, ?7, ?7)
                        ON CONFLICT (session_id, out_id) DO UPDATE
-                         SET attempts = attempts + 1, last_at = ?7, next_at = NULL
+                         SET attempts = attempts + 1, last_at = ?7, next_at = NULL,
+                           first_at = CASE attempts WHEN 0 THEN ?7 ELSE first_at END
                          WHERE state = 'pending'
                        RETURNING attempts";
             let params = params![
@@ -245,7 +246,7 @@ impl Central {
         self.list("deliveries", sql, [], delivery)
     }
 
-    /// Tries a message again that was given up. False if it was not.
+    /// Tries a message again that was given up, as if for the first time. False if it was not.
     pub fn revive(&self, session: &SessionId, out: &OutId) -> Result<bool> {
         let sql = "UPDATE deliveries SET state = 'pending', attempts = 0, next_at = NULL
                    WHERE session_id = ?1 AND out_id = ?2 AND state = 'dead'";

@@ -4,7 +4,7 @@
 //! One file per noun holds its SQL, its types and its rules. v2's tables keep their names and columns, so
 //! that an install moves forth and back; ours are new tables beside them. Every method is synchronous and
 //! short, and one durable fact is one transaction. Nothing here reads a session's files, talks to a
-//! platform or decides anything. Read next: [`sessions`], [`wirings`], [`deliveries`].
+//! platform or decides anything. Read next: `sessions.rs`, `wirings.rs`, `deliveries.rs`.
 
 mod agents;
 mod chats;

@@ -129,13 +129,14 @@ impl Inbox {
         Ok(out)
     }
 
-    /// Records in one transaction how outbound messages ended and what the runner finished.
+    /// Records in one transaction how outbound messages ended and what the runner finished. Returns the
+    /// rows that were waiting and now are not: a runner may also finish what never was.
     pub fn settle(
         &mut self,
         done: &[Settled],
         acks: &[(MessageId, AckStatus)],
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<MessageId>, Error> {
         let tx = self
             .conn
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
@@ -149,20 +150,26 @@ impl Inbox {
             .execute(params![s.id, s.platform_id, s.status, time::sqlite(now)])
             .step("settle")?;
         }
+        let mut ended = Vec::new();
         for (id, status) in acks {
             let new = match status {
                 AckStatus::Processing => continue,
                 AckStatus::Completed => InStatus::Completed,
                 AckStatus::Failed => InStatus::Failed,
             };
-            tx.prepare_cached(
-                "UPDATE messages_in SET status = ?2 WHERE id = ?1 AND status = 'pending'",
-            )
-            .step("settle")?
-            .execute(params![id, new])
-            .step("settle")?;
+            let changed = tx
+                .prepare_cached(
+                    "UPDATE messages_in SET status = ?2 WHERE id = ?1 AND status = 'pending'",
+                )
+                .step("settle")?
+                .execute(params![id, new])
+                .step("settle")?;
+            if changed > 0 {
+                ended.push(id.clone());
+            }
         }
-        tx.commit().step("commit settle")
+        tx.commit().step("commit settle")?;
+        Ok(ended)
     }
 
     /// Takes back that an outbound message ended, so that it can be tried again.

@@ -3,6 +3,8 @@
 //! Durable points: a row is claimed when [`Outbox::claim`] returned, a reply is said and its question
 //! done when [`Outbox::commit`] returned; both are one transaction.
 
+mod lock;
+
 use crate::ids::{Address, ChannelType, MessageId, OutId, PlatformId, ThreadId};
 use crate::message::{AckStatus, NewOut, OutKind, OutRow};
 use crate::time::{self, Timestamp};
@@ -10,14 +12,19 @@ use crate::{Error, OUTBOUND_SQL, Step as _};
 use rusqlite::config::DbConfig;
 use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const BUSY: Duration = Duration::from_secs(5);
 /// Longest content of one outbound message.
 pub const CONTENT_BYTES_MAX: usize = 4 << 20;
+/// Most content that one look takes in.
+const LOOK_BYTES_MAX: usize = 16 << 20;
+/// Most tables and indexes in the schema.
+const SCHEMA_MAX: usize = 100;
 /// Longest time one look at a box's database may take.
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
 
@@ -255,11 +262,21 @@ fn out_row(r: &rusqlite::Row<'_>) -> rusqlite::Result<(i64, OutRow)> {
 }
 
 /// The host's eye on a box's outbox. Read-only, limited, and suspicious.
+///
+/// SQLite gets to see the one file and nothing beside it: no journal, no WAL, no shared memory, all of
+/// which a box could have planted. That is its mode for files that do not change, made true by taking
+/// SQLite's own lock against writers here ([`lock`]) and by opening the file anew when it changed.
 #[derive(Debug)]
 pub struct OutboxReader {
+    file: lock::BoxFile,
+    view: RefCell<Option<View>>,
+}
+
+/// The database as it was at one moment.
+#[derive(Debug)]
+struct View {
     conn: Connection,
-    path: PathBuf,
-    inode: (u64, u64),
+    as_of: lock::Stamp,
 }
 
 /// One outbound row and where it stands in the file.
@@ -294,41 +311,14 @@ pub struct Acks {
 impl OutboxReader {
     /// Opens the file of a box. Refuses anything that is not exactly our schema.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        let inode = regular(path)?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-        let conn = Connection::open_with_flags(path, flags).step("open outbound.db")?;
-        conn.busy_timeout(Duration::from_millis(200)).step("set busy timeout")?;
-        for (config, on) in [
-            (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
-            (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
-            (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
-        ] {
-            conn.set_db_config(config, on).step("harden outbound.db")?;
-        }
-        let length = i32::try_from(CONTENT_BYTES_MAX * 2).unwrap_or(i32::MAX);
-        for (limit, value) in [
-            (Limit::SQLITE_LIMIT_LENGTH, length),
-            (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 << 10),
-            (Limit::SQLITE_LIMIT_ATTACHED, 0),
-        ] {
-            conn.set_limit(limit, value).step("limit outbound.db")?;
-        }
-        conn.pragma_update(None, "mmap_size", 0).step("set mmap size")?;
-        conn.pragma_update(None, "cell_size_check", true).step("set cell check")?;
-        let reader = Self { conn, path: path.to_owned(), inode };
-        reader.guarded(check_schema)?;
+        let reader = Self { file: lock::BoxFile::open(path)?, view: RefCell::new(None) };
+        reader.guarded(|_| Ok(()))?;
         Ok(reader)
     }
 
     /// Fails when the file at the path is no longer the one that was opened.
     pub fn check_in_place(&self) -> Result<(), Error> {
-        if regular(&self.path)? == self.inode {
-            return Ok(());
-        }
-        Err(Error::Refused("outbound.db was replaced by another file".into()))
+        self.file.check_in_place()
     }
 
     /// Rows behind `cursor`, oldest first.
@@ -340,21 +330,22 @@ impl OutboxReader {
             let mut rows = query
                 .query(params![cursor, i64::try_from(limit).unwrap_or(i64::MAX)])
                 .step("read outbound rows")?;
-            let mut out = Vec::new();
+            let (mut out, mut bytes) = (Vec::new(), 0);
             while let Some(r) = rows.next().step("read outbound rows")? {
                 let rowid = r.get(0).step("read outbound rows")?;
                 let bad = |why: String| BadRow { id: r.get(1).ok(), why };
-                let row = match out_row(r) {
-                    Ok((_, row)) if row.content.len() > CONTENT_BYTES_MAX => Err(bad(format!(
-                        "its content has {} bytes, more than {CONTENT_BYTES_MAX}",
-                        row.content.len()
-                    ))),
-                    Ok((_, row)) => Ok(row),
-                    Err(e) => Err(bad(e.to_string())),
+                let length = content_bytes(r);
+                let row = match length {
+                    0..=CONTENT_BYTES_MAX => out_row(r).map(|(_, row)| row).map_err(|e| bad(e.to_string())),
+                    more => Err(bad(format!("its content has {more} bytes, more than {CONTENT_BYTES_MAX}"))),
                 };
                 let deliver_after =
                     r.get::<_, Option<String>>(9).ok().flatten().and_then(|t| time::parse(&t));
                 out.push(Found { rowid, row, deliver_after });
+                bytes += length.min(CONTENT_BYTES_MAX);
+                if bytes > LOOK_BYTES_MAX {
+                    break;
+                }
             }
             Ok(out)
         })
@@ -397,53 +388,92 @@ impl OutboxReader {
         })
     }
 
-    /// Runs a read with a deadline; a box cannot make the host compute without end.
+    /// The largest row number, which is how many rows there were.
+    pub fn last_row(&self) -> Result<i64, Error> {
+        self.guarded(|conn| {
+            conn.query_row("SELECT COALESCE(MAX(rowid), 0) FROM messages_out", [], |r| r.get(0))
+                .step("read the last row")
+        })
+    }
+
+    /// Runs a read while nobody writes, with a deadline; a box cannot make the host compute without end.
     fn guarded<T>(&self, read: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
-        let started = Instant::now();
-        self.conn
-            .progress_handler(1000, Some(move || started.elapsed() > LOOK_MAX))
-            .step("set deadline")?;
-        let result = read(&self.conn);
-        self.conn.progress_handler(0, None::<fn() -> bool>).step("clear deadline")?;
-        result.map_err(explain)
+        let (_held, as_of) = self.file.hold()?;
+        let mut view = self.view.borrow_mut();
+        if view.as_ref().is_none_or(|v| v.as_of != as_of) {
+            *view = None;
+            let conn = connect(self.file.path()).map_err(explain)?;
+            timed(&conn, check_schema)?;
+            *view = Some(View { conn, as_of });
+        }
+        match &*view {
+            Some(view) => timed(&view.conn, read),
+            None => Err(Error::Busy("outbound.db")),
+        }
     }
 }
 
-fn regular(path: &Path) -> Result<(u64, u64), Error> {
-    let meta = path.symlink_metadata().map_err(|e| Error::io("look at outbound.db", e))?;
-    let kind = meta.file_type();
-    if !kind.is_file() {
-        let is = if kind.is_symlink() {
-            "a symbolic link"
-        } else if kind.is_fifo() {
-            "a pipe"
-        } else if kind.is_dir() {
-            "a folder"
-        } else {
-            "a device or socket"
-        };
-        return Err(Error::Refused(format!("outbound.db is {is}, not a file")));
-    }
-    if meta.len() > crate::dir::OUTBOUND_BYTES_MAX {
-        return Err(Error::Refused(format!(
-            "outbound.db has {} bytes, more than {}",
-            meta.len(),
-            crate::dir::OUTBOUND_BYTES_MAX
-        )));
-    }
-    Ok((meta.dev(), meta.ino()))
+fn timed<T>(
+    conn: &Connection,
+    read: impl FnOnce(&Connection) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let started = Instant::now();
+    conn.progress_handler(1000, Some(move || started.elapsed() > LOOK_MAX)).step("set deadline")?;
+    let result = read(conn);
+    conn.progress_handler(0, None::<fn() -> bool>).step("clear deadline")?;
+    result.map_err(explain)
 }
 
-/// Sorts SQLite's word by what the host does next: wait, let the next box repair, or quarantine.
+/// Length of a row's content, without copying it.
+fn content_bytes(r: &rusqlite::Row<'_>) -> usize {
+    match r.get_ref(8) {
+        Ok(rusqlite::types::ValueRef::Text(b) | rusqlite::types::ValueRef::Blob(b)) => b.len(),
+        _ => 0,
+    }
+}
+
+/// Opens the database as a file that does not change while it is looked at, with nothing beside it.
+fn connect(path: &Path) -> Result<Connection, Error> {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' => uri.push(char::from(*byte)),
+            b if b.is_ascii_alphanumeric() => uri.push(char::from(*b)),
+            b => uri.push_str(&format!("%{b:02x}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+    let conn = Connection::open_with_flags(uri, flags).step("open outbound.db")?;
+    for (config, on) in [
+        (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
+        (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false),
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false),
+    ] {
+        conn.set_db_config(config, on).step("harden outbound.db")?;
+    }
+    let length = i32::try_from(CONTENT_BYTES_MAX * 2).unwrap_or(i32::MAX);
+    for (limit, value) in [
+        (Limit::SQLITE_LIMIT_LENGTH, length),
+        (Limit::SQLITE_LIMIT_SQL_LENGTH, 64 << 10),
+        (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    ] {
+        conn.set_limit(limit, value).step("limit outbound.db")?;
+    }
+    conn.pragma_update(None, "mmap_size", 0).step("set mmap size")?;
+    conn.pragma_update(None, "cell_size_check", true).step("set cell check")?;
+    Ok(conn)
+}
+
+/// Sorts SQLite's word by what the host does next: try again, or quarantine. What the system could not do
+/// is worth another try; everything else that fails is the fault of the file.
 fn explain(e: Error) -> Error {
     use rusqlite::ErrorCode as Code;
     let Error::Sqlite { what, source } = e else { return e };
-    let extended = source.sqlite_error().map_or(0, |e| e.extended_code);
-    if extended == rusqlite::ffi::SQLITE_READONLY_ROLLBACK
-        || extended == rusqlite::ffi::SQLITE_READONLY_RECOVERY
-    {
-        return Error::Unrecovered;
-    }
     match source.sqlite_error_code() {
         Some(Code::NotADatabase | Code::DatabaseCorrupt) => {
             Error::Refused(format!("outbound.db is damaged: {source}"))
@@ -452,22 +482,34 @@ fn explain(e: Error) -> Error {
             Error::Refused("outbound.db took too long to read".into())
         }
         Some(Code::TooBig) => Error::Refused("outbound.db holds a value beyond every limit".into()),
-        _ => Error::Sqlite { what, source },
+        Some(Code::OutOfMemory | Code::SystemIoFailure | Code::CannotOpen) => {
+            Error::Sqlite { what, source }
+        }
+        _ => Error::Refused(format!("outbound.db cannot be read: {source}")),
     }
 }
 
 /// The tables and their columns must be ours; indexes may come along, views and triggers may not.
 fn check_schema(conn: &Connection) -> Result<(), Error> {
     let mut query = conn
-        .prepare("SELECT type, name FROM sqlite_master LIMIT 100")
+        .prepare("SELECT m.type, m.name, l.type, l.wr FROM sqlite_master m LEFT JOIN pragma_table_list l ON l.schema = 'main' AND l.name = m.name LIMIT 101")
         .step("read the schema of outbound.db")?;
     let mut rows = query.query([]).step("read the schema of outbound.db")?;
-    let mut tables = BTreeSet::new();
+    let (mut tables, mut things) = (BTreeSet::new(), 0);
     while let Some(r) = rows.next().step("read the schema of outbound.db")? {
         let (kind, name): (String, String) =
             (r.get(0).step("read the schema")?, r.get(1).step("read the schema")?);
+        things += 1;
+        if things > SCHEMA_MAX {
+            return Err(Error::Refused(format!("outbound.db holds more than {SCHEMA_MAX} things")));
+        }
         match kind.as_str() {
             "table" => {
+                let (is, without_rowid): (String, bool) =
+                    (r.get(2).step("read the schema")?, r.get(3).step("read the schema")?);
+                if is != "table" || without_rowid {
+                    return Err(Error::Refused(format!("outbound.db: {name:?} is no plain table")));
+                }
                 tables.insert(name);
             }
             "index" => {}

@@ -76,22 +76,37 @@ fn is_plain(path: &Path) -> bool {
         && !path.as_os_str().as_bytes().iter().any(u8::is_ascii_control)
 }
 
-/// Pins every mount source, in order; none may be reached through a symbolic link.
+/// Pins every mount source, in order. No source may be reached through a symbolic link, and no mount
+/// may lie behind one that a box left in an outer mount.
 pub fn sources(spec: &BoxSpec) -> Result<Vec<OwnedFd>, DriverError> {
-    let pin = |mount: &Mount| {
-        let flags = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-        openat2(CWD, &mount.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), flags).map_err(
-            |e| {
-                let why = match e {
-                    Errno::NOENT | Errno::NOTDIR => "does not exist; create it first".into(),
-                    Errno::LOOP => "leads through a symbolic link; give the real path".into(),
-                    other => format!("cannot be opened: {other}"),
-                };
-                DriverError::Start(format!("the mount source {} {why}", mount.source.display()))
-            },
-        )
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let refuse = |mount: &Mount, e: Errno| {
+        let why = match e {
+            Errno::NOENT | Errno::NOTDIR => "does not exist; create it first".into(),
+            Errno::LOOP => "leads through a symbolic link; give the real path".into(),
+            other => format!("cannot be opened: {other}"),
+        };
+        let (source, target) = (mount.source.display(), mount.target.display());
+        DriverError::Start(format!("the mount source {source} for {target} {why}"))
     };
-    spec.mounts.iter().map(pin).collect()
+    let pin = |mount: &Mount| {
+        let links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        openat2(CWD, &mount.source, flags, Mode::empty(), links).map_err(|e| refuse(mount, e))
+    };
+    let pins = spec.mounts.iter().map(pin).collect::<Result<Vec<_>, _>>()?;
+    for mount in &spec.mounts {
+        for (outer, pin) in spec.mounts.iter().zip(&pins) {
+            let inside = mount.target.strip_prefix(&outer.target).ok();
+            let Some(inside) = inside.filter(|p| !p.as_os_str().is_empty()) else { continue };
+            let links = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+            match openat2(pin, inside, flags, Mode::empty(), links) {
+                // What is missing is made by whoever mounts there, or lies in a mount between.
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(e) => return Err(refuse(mount, e)),
+            }
+        }
+    }
+    Ok(pins)
 }
 
 /// Compares what process `pid` sees mounted with the plan. `own` are the places that the driver fills

@@ -224,7 +224,7 @@ async fn clear(host: &Arc<Host>, request: &Request) -> Result<Answer, HostError>
             return Ok(Err(Failure::new(Code::InvalidArgs, "its box is still stopping; try again in a moment")));
         }
         let dir = SessionDir::new(&h.config.data, &s.agent, &s.id)?;
-        let aside = dir.root().join(format!("quarantined-{}", h.clock.now().as_second()));
+        let aside = dir.root().join(format!("quarantined-{}", h.clock.now().as_millisecond()));
         put_aside(&h, &dir, &aside)?;
         h.central.set_cursors(&s.id, 0, 0)?;
         h.central.release(&s.id)?;

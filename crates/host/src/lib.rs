@@ -108,6 +108,9 @@ pub enum HostError {
     /// A session's files.
     #[error(transparent)]
     Contract(#[from] nanoclaw_contract::Error),
+    /// What a box wrote, or made of the place where it writes.
+    #[error(transparent)]
+    Outbox(nanoclaw_contract::Error),
     /// The central database.
     #[error(transparent)]
     Central(#[from] nanoclaw_central::Error),

@@ -13,6 +13,7 @@
 use crate::liveness::{self, LastStep, LivenessFacts, Verdict};
 use crate::outbound::Drain;
 use crate::session::Files;
+use crate::slots::Place;
 use crate::{Host, HostError, blocking, fault, lock, plan};
 use nanoclaw_central::{ContainerStatus, Session};
 use nanoclaw_contract::ids::{Address, MessageId, SessionId};
@@ -37,6 +38,14 @@ const STOP_GRACE: Duration = Duration::from_secs(10);
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 /// How often a box without events is looked at.
 const POLL_EVERY: Duration = Duration::from_secs(1);
+/// How often a session's task may fail before the session is given up, and how long without is well.
+const FAILURES_MAX: u32 = 20;
+const CALM: Duration = Duration::from_secs(60);
+/// How long the outbox of a running box may stay unreadable.
+const UNREADABLE_MAX: Duration = Duration::from_secs(30);
+/// Steps a session may take that come to nothing: so many at once, and then so many per second.
+const STEPS_MAX: f64 = 200.0;
+const STEPS_PER_SECOND: f64 = 20.0;
 /// How often a message may bring its box down before it is given up.
 const TRIES_MAX: i64 = 8;
 
@@ -140,27 +149,38 @@ impl Host {
 }
 
 async fn run(host: &Arc<Host>, handle: &Arc<Handle>) {
-    let mut failures = 0u32;
+    let (mut failures, mut live) = (0u32, None);
     loop {
-        let ended = match Live::load(host, handle).await {
-            Ok(mut live) => live.run().await,
+        let began = Instant::now();
+        let ended = match live.take() {
+            Some(live) => Ok(live),
+            None => Live::load(host, handle).await,
+        };
+        let ended = match ended {
+            Ok(now) => live.insert(now).run().await,
             Err(e) => Err(e),
         };
-        host.slots.release(&handle.id);
-        match ended {
-            Ok(()) if host.retire(handle) => return,
-            Ok(()) => failures = 0,
-            // Nothing here may end a session for good: log, wait, look again.
-            Err(e) => {
-                failures += 1;
-                tracing::error!(session = %handle.id, error = %e, "session task failed");
-                let wait = Duration::from_millis(100 << failures.min(9));
-                tokio::time::sleep(wait).await;
-                if failures > 20 {
-                    host.park(&handle.id, &format!("its task failed {failures} times, last: {e}")).await;
-                    drop(lock(&host.live).remove(&handle.id));
-                    return;
-                }
+        let Err(e) = ended else {
+            (failures, live) = (0, None);
+            host.slots.release(&handle.id);
+            match host.retire(handle) {
+                true => return,
+                false => continue,
+            }
+        };
+        // Nothing here may end a session for good: log, wait, look again. A box that runs stays known.
+        failures = if began.elapsed() > CALM { 1 } else { failures + 1 };
+        tracing::error!(session = %handle.id, error = %e, "session task failed");
+        tokio::time::sleep(Duration::from_millis(100 << failures.min(9))).await;
+        if let Some(live) = &mut live {
+            live.start_over().await;
+        }
+        if failures > FAILURES_MAX {
+            host.park(&handle.id, &format!("its task failed {failures} times, last: {e}")).await;
+            if live.is_none() {
+                host.slots.release(&handle.id);
+                drop(lock(&host.live).remove(&handle.id));
+                return;
             }
         }
     }
@@ -214,7 +234,38 @@ struct Live<'a> {
     running: Option<Box_>,
     /// outbound.db was left inside a commit: a box must run to repair it.
     repair: bool,
+    /// Since when the outbox of the running box cannot be read.
+    unreadable: Option<Instant>,
+    /// It is in quarantine since this task looked: whoever clears it starts with a new task.
+    condemned: bool,
+    pace: Pace,
     typed: Instant,
+}
+
+/// Holds back a session whose box makes much ado about nothing: every nudge costs others a little.
+struct Pace {
+    steps: f64,
+    as_of: Instant,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { steps: STEPS_MAX, as_of: Instant::now() }
+    }
+
+    /// One more step; how long it has to wait.
+    fn step(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let earned = STEPS_PER_SECOND * now.duration_since(self.as_of).as_secs_f64();
+        self.steps = (self.steps + earned).min(STEPS_MAX) - 1.0;
+        self.as_of = now;
+        (self.steps < 0.0).then(|| Duration::from_secs_f64(-self.steps / STEPS_PER_SECOND))
+    }
+
+    /// Something came of it.
+    fn moved(&mut self) {
+        self.steps = STEPS_MAX.min(self.steps + STEPS_PER_SECOND);
+    }
 }
 
 enum Next {
@@ -242,6 +293,9 @@ impl<'a> Live<'a> {
             drain,
             running: None,
             repair: false,
+            unreadable: None,
+            condemned: false,
+            pace: Pace::new(),
             typed: Instant::now(),
         };
         let adopted = lock(&host.adopted).remove(&handle.id);
@@ -254,8 +308,21 @@ impl<'a> Live<'a> {
         Ok(live)
     }
 
+    /// Forgets what was read, but not the box.
+    async fn start_over(&mut self) {
+        self.reader = None;
+        self.handle.dirty.store(true, Ordering::Release);
+        let (host, id) = (self.host.clone(), self.session.id.clone());
+        if let Ok(cursors) = blocking(move || Ok(host.central.cursors(&id)?)).await {
+            self.drain.restart(cursors);
+        }
+    }
+
     async fn run(&mut self) -> Result<(), HostError> {
         loop {
+            if let Some(wait) = self.pace.step() {
+                tokio::time::sleep(wait).await;
+            }
             match self.step().await? {
                 Next::Sleep => return Ok(()),
                 Next::Wait(None) => self.handle.notify.notified().await,
@@ -273,8 +340,7 @@ impl<'a> Live<'a> {
         if let Some(exit) = exit {
             self.ended(exit).await?;
         }
-        if let Some(reason) = self.quarantined().await? {
-            tracing::debug!(session = %self.session.id, reason, "in quarantine");
+        if self.condemned || self.quarantined().await?.is_some() {
             return self.stop_or_sleep().await;
         }
         if self.handle.rewind.swap(false, Ordering::AcqRel) {
@@ -284,7 +350,7 @@ impl<'a> Live<'a> {
         let dirty = self.handle.dirty.swap(false, Ordering::AcqRel);
         let soon = self.handle.soon.swap(false, Ordering::AcqRel);
         let mut retry_at = None;
-        if dirty || soon || polled || self.drain.is_due(self.host.clock.now()) {
+        if dirty || soon || polled || self.unreadable.is_some() || self.drain.is_due(self.host.clock.now()) {
             retry_at = self.look(soon && !dirty).await?;
         }
         let stop = self.handle.stop.swap(false, Ordering::AcqRel);
@@ -315,6 +381,10 @@ impl<'a> Live<'a> {
         let Some(reader) = self.reader.clone() else { return Ok(None) };
         match self.drain.run(self.host, &self.session, &self.files, &reader).await {
             Ok(report) => {
+                self.unreadable = None;
+                if report.moved {
+                    self.pace.moved();
+                }
                 self.answered(&report.finished).await;
                 if let Some(running) = &mut self.running
                     && report.moved
@@ -327,23 +397,8 @@ impl<'a> Live<'a> {
                 }
                 Ok(report.retry_at)
             }
-            Err(HostError::Contract(nanoclaw_contract::Error::Busy(_))) => {
-                // A commit is under way; its end is an event of its own.
-                if !soft {
-                    self.handle.dirty_soon();
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
-                Ok(None)
-            }
-            Err(HostError::Contract(nanoclaw_contract::Error::Unrecovered)) => {
-                self.reader = None;
-                self.repair = self.running.is_none();
-                Ok(None)
-            }
-            Err(HostError::Contract(e @ (nanoclaw_contract::Error::Refused(_) | nanoclaw_contract::Error::Io { .. }))) => {
-                self.reader = None;
-                self.host.park(&self.session.id, &e.to_string()).await;
-                self.handle.nudge();
+            Err(HostError::Outbox(e)) => {
+                self.unread(e, soft).await;
                 Ok(None)
             }
             Err(e) => Err(e),
@@ -352,30 +407,58 @@ impl<'a> Live<'a> {
 
     async fn open_reader(&mut self) -> Result<bool, HostError> {
         let path = self.files.dir.outbound();
-        let opened = tokio::time::timeout(
-            Duration::from_secs(5),
-            blocking(move || Ok(OutboxReader::open(&path)?)),
-        )
-        .await;
-        match opened {
+        let opened = blocking(move || OutboxReader::open(&path).map_err(HostError::Outbox));
+        match tokio::time::timeout(Duration::from_secs(5), opened).await {
             Ok(Ok(reader)) => {
                 self.reader = Some(Arc::new(Mutex::new(reader)));
                 return Ok(true);
             }
-            Ok(Err(HostError::Contract(nanoclaw_contract::Error::Unrecovered))) => {
-                self.repair = self.running.is_none();
-            }
-            Ok(Err(HostError::Contract(nanoclaw_contract::Error::Busy(_)))) => self.handle.dirty_soon(),
-            Ok(Err(e)) => {
-                self.host.park(&self.session.id, &e.to_string()).await;
-                self.handle.nudge();
-            }
-            Err(_) => {
-                self.host.park(&self.session.id, "outbound.db does not open").await;
-                self.handle.nudge();
-            }
+            Ok(Err(HostError::Outbox(e))) => self.unread(e, false).await,
+            Ok(Err(e)) => return Err(e),
+            Err(_) => self.condemn("outbound.db does not open").await,
         }
         Ok(false)
+    }
+
+    /// The outbox could not be read: waits, has it repaired, or gives it up.
+    async fn unread(&mut self, e: nanoclaw_contract::Error, soft: bool) {
+        use nanoclaw_contract::Error;
+        let since = *self.unreadable.get_or_insert_with(Instant::now);
+        match e {
+            Error::Busy(_) | Error::Unrecovered | Error::Sqlite { .. }
+                if self.running.is_some() && since.elapsed() > UNREADABLE_MAX =>
+            {
+                self.condemn(&format!("{e}, for more than {} s", UNREADABLE_MAX.as_secs())).await;
+            }
+            Error::Busy(_) => {
+                // A commit is under way; its end is an event of its own.
+                if !soft {
+                    self.handle.dirty_soon();
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+            Error::Unrecovered => {
+                self.reader = None;
+                self.repair = self.running.is_none();
+            }
+            Error::Sqlite { .. } => {
+                tracing::warn!(session = %self.session.id, error = %e, "the outbox was not read");
+                self.reader = None;
+            }
+            Error::Refused(_) | Error::Io { .. } => self.condemn(&e.to_string()).await,
+        }
+    }
+
+    /// Puts the session in quarantine and says so where it belongs.
+    async fn condemn(&mut self, why: &str) {
+        self.reader = None;
+        self.condemned = true;
+        self.unreadable = None;
+        self.host.park(&self.session.id, why).await;
+        let key = format!("quarantine-{}", self.host.clock.now().as_millisecond());
+        let text = format!("⚠️ I am off for safety: {why}. The owner can put me back with `ncl sessions clear {}`.", self.session.id);
+        self.host.notify_chat(&self.session, &key, &text).await;
+        self.handle.nudge();
     }
 
     /// The turn that consumed these rows ended: nobody types any more.
@@ -404,7 +487,7 @@ impl<'a> Live<'a> {
         if let Some(at) = retry_at {
             wake_at = wake_at.min(self.host.instant_of(at));
         }
-        if polled {
+        if polled || self.unreadable.is_some() {
             wake_at = wake_at.min(now + POLL_EVERY);
         }
         if let Due::At(at) = due {
@@ -488,11 +571,16 @@ impl<'a> Live<'a> {
         }
     }
 
-    async fn oldest_claim(&self, now: Timestamp) -> Option<Duration> {
+    async fn oldest_claim(&mut self, now: Timestamp) -> Option<Duration> {
         let reader = self.reader.clone()?;
-        let claims = blocking(move || Ok(lock(&reader).claims()?)).await.ok()?;
-        let oldest = claims.values().flatten().min()?;
-        Duration::try_from(now.duration_since(*oldest)).ok()
+        match blocking(move || lock(&reader).claims().map_err(HostError::Outbox)).await {
+            Ok(claims) => Duration::try_from(now.duration_since(*claims.values().flatten().min()?)).ok(),
+            Err(HostError::Outbox(e)) => {
+                self.unread(e, true).await;
+                None
+            }
+            Err(_) => None,
+        }
     }
 
     /// What the box shows of itself, and how long ago it last did.
@@ -543,8 +631,11 @@ impl<'a> Live<'a> {
         let now = self.host.clock.now();
         let not_before = failed.map(|f| f.next_at).filter(|at| *at > now);
         if (due == Due::Now || self.repair) && not_before.is_none() && !self.host.stopping() {
-            if !self.host.slots.request(self.handle) {
+            let place = self.host.slots.request(self.handle);
+            if place == Place::NewInLine {
                 self.host.evict_idle();
+            }
+            if place != Place::Held {
                 return Ok(Next::Wait(retry_at.map(|at| self.host.instant_of(at))));
             }
             return self.start().await;

@@ -18,11 +18,23 @@ use nanoclaw_contract::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// Rows looked at in one pass.
 const ROWS_MAX: usize = 500;
 /// Rows sent in one pass; then others have their turn.
 const SENDS_MAX: usize = 50;
+/// Messages a session may write without being asked: so many at once, and then so many per second.
+const CREDIT_MAX: f64 = 200.0;
+const CREDIT_PER_SECOND: f64 = 10.0;
+/// What it may write for every message that it answered.
+const CREDIT_PER_ANSWER: f64 = 20.0;
+/// How long a session without credit waits.
+const CREDIT_WAIT: Duration = Duration::from_millis(500);
+/// Messages beyond its credit that a session may have waiting.
+const BACKLOG_MAX: i64 = 10_000;
+/// How long a look at the outbox may take, whatever a box has made of it.
+const READ_MAX: Duration = Duration::from_secs(10);
 /// How long one send may take before it counts as failed.
 const SEND_MAX: Duration = Duration::from_secs(60);
 /// How long a message is tried.
@@ -39,6 +51,49 @@ pub(crate) struct Drain {
     beyond: BTreeSet<i64>,
     first: bool,
     retry_at: Option<Timestamp>,
+    credit: Credit,
+}
+
+/// How many messages a session may still write for now: endless messages of one must not keep the
+/// central database and the channels from the others.
+struct Credit {
+    rows: f64,
+    as_of: Instant,
+    /// Without credit: not looked at before.
+    not_before: Option<Instant>,
+}
+
+impl Credit {
+    fn new() -> Self {
+        Self { rows: CREDIT_MAX, as_of: Instant::now(), not_before: None }
+    }
+
+    /// Rows that may be handled now.
+    fn allows(&mut self) -> usize {
+        let now = Instant::now();
+        if self.not_before.is_some_and(|at| at > now) {
+            return 0;
+        }
+        self.earn(CREDIT_PER_SECOND * now.duration_since(self.as_of).as_secs_f64());
+        (self.as_of, self.not_before) = (now, None);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and CREDIT_MAX")]
+        let rows = self.rows.clamp(0.0, CREDIT_MAX) as usize;
+        rows
+    }
+
+    fn earn(&mut self, rows: f64) {
+        self.rows = (self.rows + rows).min(CREDIT_MAX);
+    }
+
+    fn spend(&mut self, rows: usize) {
+        self.rows -= f64::from(u32::try_from(rows).unwrap_or(u32::MAX));
+    }
+
+    /// The session used all of it up.
+    fn wait(&mut self, now: Timestamp) -> Timestamp {
+        self.not_before = Some(Instant::now() + CREDIT_WAIT);
+        now + CREDIT_WAIT
+    }
 }
 
 /// What one pass did.
@@ -56,7 +111,13 @@ pub(crate) struct Report {
 
 impl Drain {
     pub(crate) fn new((out_cursor, ack_cursor): (i64, i64)) -> Self {
-        Self { out_cursor, ack_cursor, beyond: BTreeSet::new(), first: true, retry_at: None }
+        Self { out_cursor, ack_cursor, beyond: BTreeSet::new(), first: true, retry_at: None, credit: Credit::new() }
+    }
+
+    /// Starts from what the books say.
+    pub(crate) fn restart(&mut self, (out_cursor, ack_cursor): (i64, i64)) {
+        (self.out_cursor, self.ack_cursor, self.first) = (out_cursor, ack_cursor, true);
+        self.beyond.clear();
     }
 
     /// Starts over; what is settled is found so in the books.
@@ -78,16 +139,21 @@ impl Drain {
         files: &Arc<Files>,
         reader: &Arc<Mutex<OutboxReader>>,
     ) -> Result<Report, HostError> {
+        let allowed = self.credit.allows();
+        let rows_max = if allowed == 0 { 0 } else { ROWS_MAX };
         let (r, out, ack) = (reader.clone(), self.out_cursor, self.ack_cursor);
-        let (found, acks) = blocking(move || {
+        let read = blocking(move || {
             let reader = lock(&r);
-            reader.check_in_place()?;
-            Ok((reader.rows_after(out, ROWS_MAX)?, reader.acks_after(ack)?))
-        })
-        .await?;
+            let read = || Ok((reader.rows_after(out, rows_max)?, reader.acks_after(ack)?, reader.last_row()?));
+            read().map_err(HostError::Outbox)
+        });
+        let Ok(read) = tokio::time::timeout(READ_MAX, read).await else {
+            return Err(HostError::Outbox(nanoclaw_contract::Error::Refused("outbound.db took too long to read".into())));
+        };
+        let (found, acks, last_row) = read?;
         self.first = false;
-        let mut pass = Pass::new(host, session, files);
-        let full = found.len() == ROWS_MAX;
+        let mut pass = Pass::new(host, session, files, allowed.min(SENDS_MAX));
+        let full = found.len() == ROWS_MAX || found.last().is_some_and(|f| f.rowid < last_row);
         for row in &found {
             if !self.beyond.contains(&row.rowid) && pass.take(row).await? {
                 self.beyond.insert(row.rowid);
@@ -99,8 +165,19 @@ impl Drain {
             }
             self.out_cursor = row.rowid;
         }
-        let report = pass.finish(&acks.done, (self.out_cursor, acks.cursor), full).await?;
+        self.credit.spend(pass.sends);
+        let used_up = allowed < SENDS_MAX && (pass.more || allowed == 0 && last_row > self.out_cursor);
+        if used_up {
+            if last_row.saturating_sub(self.out_cursor) > BACKLOG_MAX {
+                let why = format!("it wrote more than {BACKLOG_MAX} messages that nobody asked for");
+                return Err(HostError::Outbox(nanoclaw_contract::Error::Refused(why)));
+            }
+            pass.more = false;
+            pass.later(self.credit.wait(host.clock.now()));
+        }
+        let report = pass.finish(&acks.done, (self.out_cursor, acks.cursor), full && !used_up).await?;
         self.ack_cursor = acks.cursor;
+        self.credit.earn(CREDIT_PER_ANSWER * f64::from(u32::try_from(report.finished.len()).unwrap_or(0)));
         self.retry_at = report.retry_at;
         Ok(report)
     }
@@ -115,6 +192,7 @@ struct Pass<'a> {
     /// Addresses whose turn it is not: an earlier row waits there.
     blocked: BTreeMap<Option<Address>, Timestamp>,
     sends: usize,
+    sends_max: usize,
     retry_at: Option<Timestamp>,
     more: bool,
 }
@@ -130,7 +208,7 @@ enum Standing {
 }
 
 impl<'a> Pass<'a> {
-    fn new(host: &'a Arc<Host>, session: &'a Session, files: &'a Arc<Files>) -> Self {
+    fn new(host: &'a Arc<Host>, session: &'a Session, files: &'a Arc<Files>, sends_max: usize) -> Self {
         Self {
             host,
             session,
@@ -138,6 +216,7 @@ impl<'a> Pass<'a> {
             settled: Vec::new(),
             blocked: BTreeMap::new(),
             sends: 0,
+            sends_max,
             retry_at: None,
             more: false,
         }
@@ -145,9 +224,16 @@ impl<'a> Pass<'a> {
 
     /// Handles one row; `true` when it is over, whatever its end.
     async fn take(&mut self, found: &Found) -> Result<bool, HostError> {
+        if self.sends >= self.sends_max {
+            self.more = true;
+            return Ok(false);
+        }
         let row = match &found.row {
             Ok(row) => row,
-            Err(bad) => return self.refuse_unreadable(bad).await,
+            Err(bad) => {
+                self.sends += 1;
+                return self.refuse_unreadable(bad).await;
+            }
         };
         let now = self.host.clock.now();
         if let Some(at) = found.deliver_after.filter(|at| *at > now) {
@@ -156,10 +242,6 @@ impl<'a> Pass<'a> {
         }
         if let Some(at) = self.blocked.get(&row.to) {
             self.later(*at);
-            return Ok(false);
-        }
-        if self.sends >= SENDS_MAX {
-            self.more = true;
             return Ok(false);
         }
         match self.standing(row).await? {
@@ -321,20 +403,20 @@ impl<'a> Pass<'a> {
 
     /// ● Settles the pass in inbound.db, in one transaction with what the runner finished.
     async fn finish(self, acks: &[(MessageId, AckStatus)], cursors: (i64, i64), full: bool) -> Result<Report, HostError> {
-        let moved = !self.settled.is_empty() || !acks.is_empty();
-        let finished: Vec<_> = acks.iter().map(|(id, _)| id.clone()).collect();
-        if moved {
+        let mut finished = Vec::new();
+        let settled = !self.settled.is_empty();
+        if settled || !acks.is_empty() {
             let (host, session, files) = (self.host.clone(), self.session.id.clone(), self.files.clone());
             let (settled, acks) = (self.settled, acks.to_vec());
-            blocking(move || {
+            finished = blocking(move || {
                 let now = host.clock.now();
-                files.with(|inbox| inbox.settle(&settled, &acks, now))?;
+                let finished = files.with(|inbox| inbox.settle(&settled, &acks, now))?;
                 fault::point("host.settled");
                 host.central.set_cursors(&session, cursors.0, cursors.1)?;
-                for (id, status) in &acks {
+                for (id, status) in acks.iter().filter(|(id, _)| finished.contains(id)) {
                     host.trace("answered", Some(id), Some(&session), None, status.as_str());
                 }
-                if !acks.is_empty() {
+                if !finished.is_empty() {
                     host.central.wake_succeeded(&session)?;
                 }
                 for s in settled.iter().filter(|s| s.status == DeliveredStatus::Delivered) {
@@ -342,10 +424,11 @@ impl<'a> Pass<'a> {
                         tracing::debug!(error = %e, "outbox not cleared");
                     }
                 }
-                Ok(())
+                Ok(finished)
             })
             .await?;
         }
+        let moved = settled || !finished.is_empty();
         let retry_at = self.retry_at;
         Ok(Report { moved, finished, retry_at, more: self.more || (full && moved) })
     }

@@ -20,25 +20,35 @@ struct State {
     line: VecDeque<Arc<Handle>>,
 }
 
+/// What a session got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    Held,
+    /// It has just joined the line.
+    NewInLine,
+    InLine,
+}
+
 impl Slots {
     pub(crate) fn new(max: usize) -> Self {
         Self { max: max.max(1), state: Mutex::default() }
     }
 
-    /// Whether the session holds a slot now; otherwise it stands in line.
-    pub(crate) fn request(&self, who: &Arc<Handle>) -> bool {
+    /// Gives the session a slot if one is free and nobody was here before; otherwise it stands in line.
+    pub(crate) fn request(&self, who: &Arc<Handle>) -> Place {
         let mut state = lock(&self.state);
         if state.held.contains(&who.id) {
-            return true;
+            return Place::Held;
         }
         if state.line.is_empty() && state.held.len() < self.max {
             state.held.insert(who.id.clone());
-            return true;
+            return Place::Held;
         }
-        if !state.line.iter().any(|w| w.id == who.id) {
-            state.line.push_back(who.clone());
+        if state.line.iter().any(|w| w.id == who.id) {
+            return Place::InLine;
         }
-        false
+        state.line.push_back(who.clone());
+        Place::NewInLine
     }
 
     /// Takes a slot whatever the limit: the box runs already, since before the host started.

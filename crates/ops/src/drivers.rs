@@ -100,8 +100,14 @@ pub async fn for_host(
     central: &Central,
     context: &DriverContext,
 ) -> Result<Chosen, Error> {
-    let chosen = remembered(central)?.map(|(name, _)| name);
-    choose(options, configured.or(chosen.as_deref()), context).await
+    let before = remembered(central)?;
+    match (configured, before) {
+        (None, Some((name, why))) => {
+            let chosen = choose(options, Some(&name), context).await?;
+            Ok(Chosen { why, ..chosen })
+        }
+        (wish, _) => choose(options, wish, context).await,
+    }
 }
 
 /// Chooses for setup, and remembers it for every later start.

@@ -52,7 +52,10 @@ pub(crate) fn read(path: &Path) -> Result<Config, BadConfig> {
 }
 
 fn parse(text: &str) -> Result<Config, BadConfig> {
-    let file: File = serde_json::from_str(text).map_err(|e| BadConfig(e.to_string()))?;
+    // A list would pass as a struct, field by field.
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(text).map_err(|e| BadConfig(e.to_string()))?;
+    let file: File = serde_json::from_value(object.into()).map_err(|e| BadConfig(e.to_string()))?;
     let some = |text: Option<String>| text.filter(|t| !t.trim().is_empty());
     let mut mcp_servers = file.mcp_servers.unwrap_or_default();
     // Our own tools go by this name.

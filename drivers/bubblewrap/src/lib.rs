@@ -86,8 +86,11 @@ impl Driver for Bubblewrap {
             return Err(DriverError::Unavailable("setpriv is missing; install util-linux".into()));
         }
         let name = format!("probe-{}", std::process::id());
-        let groups = cgroup::Groups::make(&name, &Limits::default());
+        let mut groups = cgroup::Groups::make(&name, &Limits::default());
         cgroup::remove(&groups.dirs);
+        // In a user namespace a limit per process (see `launch.rs`) counts for the box alone.
+        let root = rustix::process::geteuid().is_root();
+        groups.missing.retain(|lack| root || !lack.starts_with("no limit on pids"));
         Ok(Probe { version, missing: groups.missing })
     }
 

@@ -1,5 +1,6 @@
 //! The driver against the suite that all drivers share, as root and as an ordinary user, and what only
 //! this one has to prove: that a box outlives its host, and that nothing is left behind.
+#![expect(clippy::unwrap_used, reason = "a test stops where something is wrong")]
 
 #[path = "../../../testkit/src/driver_conformance.rs"]
 #[expect(unreachable_pub, reason = "it is a public module where it lives")]

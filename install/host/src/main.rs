@@ -5,6 +5,7 @@
 
 mod commands;
 mod credentials;
+mod images;
 mod run;
 
 use clap::{Parser, Subcommand};
@@ -20,7 +21,10 @@ static CHANNELS: &[&ChannelDef] = &[&nanoclaw_channel_cli::CHANNEL];
 
 /// What isolates the agents, the preferred one first.
 fn drivers() -> Vec<DriverOption> {
-    vec![DriverOption { def: nanoclaw_driver_bubblewrap::DRIVER, images: None }]
+    vec![
+        DriverOption { def: nanoclaw_driver_docker::DRIVER, images: Some(&images::Docker) },
+        DriverOption { def: nanoclaw_driver_bubblewrap::DRIVER, images: None },
+    ]
 }
 
 /// What answers, the preferred one first; the same list is in `install/runner`.

@@ -58,25 +58,23 @@ pub(crate) fn kind(
     }
 }
 
-/// A process that ended before it said hello, by what it left behind. `said` is its own last word.
+/// A process that ended before it was ready. `refusal` is the result that it left.
 pub(crate) fn stillborn(
     resumed: bool,
     status: Option<ExitStatus>,
-    said: Option<String>,
+    refusal: Option<String>,
     tail: &str,
 ) -> ProviderError {
-    // Whoever was killed says nothing about the conversation: it is not given up for that.
+    // Only a result speaks of the conversation. A server that is configured wrongly, or a kill, ends
+    // without one, and the conversation is not given up for that.
     let killed = status.and_then(|s| s.signal()).is_some();
-    let kind = match resumed {
-        _ if killed => ErrorKind::Other,
-        true => ErrorKind::LostConversation,
-        false => ErrorKind::Setup,
+    let kind = match &refusal {
+        Some(_) if resumed => ErrorKind::LostConversation,
+        None if killed => ErrorKind::Other,
+        Some(_) | None => ErrorKind::Setup,
     };
-    let detail = match said {
-        Some(said) => said,
-        None => format!("Claude Code ended before it was ready, {}", ending(status, tail)),
-    };
-    ProviderError { kind, detail }
+    let silent = || format!("Claude Code ended before it was ready, {}", ending(status, tail));
+    ProviderError { kind, detail: refusal.unwrap_or_else(silent) }
 }
 
 /// A process that ended without being told to.

@@ -104,6 +104,7 @@ struct Session {
     calls: JoinSet<(String, Value)>,
     handles: HashMap<String, Call>,
     timers: Timers,
+    gone: bool,
     status: Option<ExitStatus>,
     stopping: bool,
     /// Why we gave it up.
@@ -120,6 +121,7 @@ impl Session {
             calls: JoinSet::new(),
             handles: HashMap::new(),
             timers: Timers { handshake, ..Timers::default() },
+            gone: false,
             status: None,
             stopping: false,
             fault: None,
@@ -154,8 +156,8 @@ impl Session {
                 command = commands.recv(), if !self.stopping => {
                     self.obey(command.unwrap_or(Command::Stop { grace: ORPHAN_GRACE }));
                 }
-                status = self.cli.child.wait(), if self.status.is_none() => {
-                    self.status = status.ok();
+                status = self.cli.child.wait(), if !self.gone => {
+                    (self.gone, self.status) = (true, status.ok());
                     // Whoever it left behind may hold the pipe open for ever.
                     self.timers.drain = Some(Instant::now() + DRAIN);
                 }
@@ -206,7 +208,7 @@ impl Session {
     }
 
     fn send(&mut self, frame: Value) {
-        if !self.cli.send(frame) && self.status.is_none() && !self.stopping {
+        if !self.cli.send(frame) && !self.gone && !self.stopping {
             self.give_up(ErrorKind::Other, "Claude Code stopped reading its input");
         }
     }
@@ -325,7 +327,7 @@ impl Session {
 
     /// Tells what is left to tell, and how it ended.
     async fn finish(mut self, events: &mpsc::Sender<Event>) -> Option<ProviderError> {
-        if self.status.is_none()
+        if !self.gone
             && let Ok(Ok(status)) = tokio::time::timeout(DRAIN, self.cli.child.wait()).await
         {
             self.status = Some(status);

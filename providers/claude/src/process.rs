@@ -25,7 +25,7 @@ const LINE_MAX: u64 = 64 * 1024 * 1024;
 /// A buffer that grew beyond this is given back.
 const LINE_USUAL: usize = 1024 * 1024;
 /// Frames that wait to be handled.
-const FRAMES_DEPTH: usize = 32;
+const FRAMES_DEPTH: usize = 4;
 /// Frames that wait to be written; more means that it stopped reading.
 const WRITES_DEPTH: usize = 1024;
 /// Kept of its error output.

@@ -137,7 +137,7 @@ async fn a_killed_harness_goes_on_where_it_was() {
         Event::Session(id) => Some(id.clone()),
         _ => None,
     });
-    let work = prompt(r#"!tool Bash {"command":"while :; do sleep 0.1; done"}"#);
+    let work = prompt(r#"!tool Bash {"command":"while [ ! -e go ]; do sleep 0.1; done"}"#);
     agent.send(Command::Prompt(work.clone())).await;
     agent.until(|e| matches!(e, Event::ToolStarted { .. })).await;
     world.until_processes(|n| n > 1).await;
@@ -145,6 +145,8 @@ async fn a_killed_harness_goes_on_where_it_was() {
     let end = agent.end().await.expect("an error");
     assert_eq!(end.kind, ErrorKind::Other, "{end:?}");
     world.until_processes(|n| n == 0).await; // the shell, too
+
+    std::fs::write(world.agent_dir().join("go"), "").unwrap();
 
     // The same prompt again: Claude Code has it in its transcript and would start no turn for it.
     let mut agent = world.start(|setup| setup.continuation = session.clone());

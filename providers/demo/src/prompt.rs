@@ -47,7 +47,11 @@ fn said(kind: &'static str, attributes: &str, body: &str) -> Said {
         Some((_, own)) => own,
         None => body,
     };
-    let body = body.strip_prefix("Instructions:\n").unwrap_or(body);
+    // The output of a task's script comes before what is to be done.
+    let body = match body.split_once("Instructions:\n") {
+        Some((_, own)) if kind == "task" => own,
+        Some(_) | None => body,
+    };
     Said {
         id: attribute("id").and_then(|id| id.parse().ok()),
         from: attribute("from").filter(|from| !from.starts_with("unknown:")),

@@ -91,6 +91,8 @@ fn dead_letters_are_listed_and_revived() {
     assert!(c.revive(&id("s"), &id("a")).unwrap() && !c.revive(&id("s"), &id("c")).unwrap());
     assert_eq!(of(&c, "a").attempts, 0);
     assert_eq!(attempt(&c, "a", 1, 20).unwrap(), 1);
+    // Its day begins anew, or the first failure would end it again.
+    assert_eq!(of(&c, "a").first_at, at(20));
     assert_eq!(c.revive_all().unwrap(), [id("s")]);
     assert_eq!((c.dead_letters().unwrap(), c.revive_all().unwrap()), (vec![], vec![]));
     // Only what is over is forgotten.

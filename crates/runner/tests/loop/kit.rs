@@ -65,7 +65,8 @@ impl Out {
 /// The host's half.
 pub(crate) struct Host {
     dir: SessionDir,
-    temp: tempfile::TempDir,
+    /// Removed with the host.
+    _temp: tempfile::TempDir,
 }
 
 impl Host {
@@ -73,7 +74,7 @@ impl Host {
         let temp = tempfile::tempdir().unwrap();
         let dir = SessionDir::at(temp.path().join("session"));
         dir.create().unwrap();
-        let host = Self { dir, temp };
+        let host = Self { dir, _temp: temp };
         host.name_home();
         host.config("{\"provider\":\"demo\",\"agentGroupId\":\"ag-1\"}");
         host
@@ -87,7 +88,7 @@ impl Host {
         for name in ["inbound.db", "outbound.db"] {
             std::fs::copy(from.join(name), root.join(name)).unwrap();
         }
-        let host = Self { dir: SessionDir::at(root), temp };
+        let host = Self { dir: SessionDir::at(root), _temp: temp };
         host.name_home();
         host.config("{\"provider\":\"demo\",\"agentGroupId\":\"ag-1\"}");
         host
@@ -240,11 +241,6 @@ impl Host {
             platform_id: Some(nanoclaw_contract::ids::PlatformMessageId::parse(platform).unwrap()),
         };
         self.inbox().settle(&[settled], &[], Timestamp::now()).unwrap();
-    }
-
-    /// Keeps the folder for as long as the host lives.
-    pub(crate) fn folder(&self) -> &Path {
-        self.temp.path()
     }
 }
 

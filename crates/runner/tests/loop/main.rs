@@ -1,6 +1,13 @@
 //! The real loop, in-process, on a session folder made by the host's half of the contract, with the
 //! demo provider or one that a test writes.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on shall fail on the spot"
+)]
+
 mod kit;
 mod tools;
 

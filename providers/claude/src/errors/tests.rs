@@ -57,7 +57,10 @@ fn an_interruption_is_no_error_of_the_api() {
 fn a_conversation_is_given_up_only_for_a_refusal() {
     let exited = Some(ExitStatus::from_raw(1 << 8));
     let killed = Some(ExitStatus::from_raw(9));
-    assert_eq!(stillborn(true, exited, None, "").kind, ErrorKind::LostConversation);
+    let refusal = Some("No conversation found".to_owned());
+    assert_eq!(stillborn(true, exited, refusal.clone(), "").kind, ErrorKind::LostConversation);
+    assert_eq!(stillborn(false, exited, refusal, "").kind, ErrorKind::Setup);
+    assert_eq!(stillborn(true, exited, None, "bad server").kind, ErrorKind::Setup);
     assert_eq!(stillborn(true, killed, None, "").kind, ErrorKind::Other);
     let error = stillborn(false, exited, None, "bad flag\n");
     assert_eq!(error.kind, ErrorKind::Setup);

@@ -1,7 +1,6 @@
 use super::super::show::Json;
 use super::*;
 use crate::tests::{Home, local};
-use crate::wire::Message;
 use expect_test::{Expect, expect};
 use nanoclaw_channel::{Body, Typing};
 use serde_json::{Value, json};

@@ -1,5 +1,4 @@
 use super::*;
-use crate::wire::Event;
 use nanoclaw_channel::markdown::ANSI;
 use serde_json::json;
 

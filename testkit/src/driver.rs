@@ -1,0 +1,139 @@
+//! A driver without boxes: the "agent" is a task of the test that echoes, on the test's clock.
+
+use async_trait::async_trait;
+use nanoclaw_contract::content::Chat;
+use nanoclaw_contract::dir::Workspace;
+use nanoclaw_contract::ids::OutId;
+use nanoclaw_contract::inbox::{InboxReader, Look};
+use nanoclaw_contract::message::{AckStatus, InKind, InRow, NewOut, OutKind, Trigger};
+use nanoclaw_contract::outbox::{Commit, Outbox};
+use nanoclaw_contract::time::Timestamp;
+use nanoclaw_driver::{BoxSpec, Driver, DriverError, Exit, Probe, Running, Signal};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often the agent looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// Starts tasks instead of boxes.
+#[derive(Default)]
+pub struct FakeDriver {
+    running: Arc<Mutex<BTreeMap<String, Fake>>>,
+    /// Starts that fail before one works.
+    pub failing: Mutex<u32>,
+    /// Most boxes that ever ran at once, and how many were started.
+    counts: Mutex<(usize, usize)>,
+}
+
+struct Fake {
+    spec: BoxSpec,
+    over: watch::Sender<bool>,
+}
+
+impl FakeDriver {
+    /// Most boxes at once, and starts in all.
+    pub fn counts(&self) -> (usize, usize) {
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Fake>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Driver for FakeDriver {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn probe(&self) -> Result<Probe, DriverError> {
+        Ok(Probe { version: "fake".into(), missing: Vec::new() })
+    }
+
+    async fn start(&self, spec: &BoxSpec) -> Result<(), DriverError> {
+        {
+            let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+            if *failing > 0 {
+                *failing -= 1;
+                return Err(DriverError::Start("the test wants it so".into()));
+            }
+        }
+        let source = |target: &str| spec.mounts.iter().find(|m| m.target == PathBuf::from(target)).map(|m| m.source.clone());
+        let Some(workspace) = source("/workspace") else { return Err(DriverError::Start("no workspace".into())) };
+        let (over, mut ended) = watch::channel(false);
+        let mut all = self.all();
+        all.insert(spec.name.clone(), Fake { spec: spec.clone(), over });
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts = (counts.0.max(all.len()), counts.1 + 1);
+        tokio::spawn(async move {
+            while !*ended.borrow_and_update() {
+                let workspace = workspace.clone();
+                // A failed look is a look too early; the next one finds more.
+                drop(tokio::task::spawn_blocking(move || answer_all(&Workspace::at(workspace))).await);
+                drop(tokio::time::timeout(LOOK_EVERY, ended.changed()).await);
+            }
+        });
+        Ok(())
+    }
+
+    async fn signal(&self, name: &str, signal: Signal) -> Result<(), DriverError> {
+        if signal == Signal::Interrupt {
+            return Ok(());
+        }
+        match self.all().remove(name) {
+            Some(fake) => {
+                fake.over.send_replace(true);
+                Ok(())
+            }
+            None => Err(DriverError::Gone(name.into())),
+        }
+    }
+
+    async fn wait(&self, name: &str) -> Result<Exit, DriverError> {
+        let mut over = match self.all().get(name) {
+            Some(fake) => fake.over.subscribe(),
+            None => return Err(DriverError::Gone(name.into())),
+        };
+        // The sender is dropped with the box: both mean its end.
+        drop(over.wait_for(|over| *over).await);
+        Ok(Exit { code: Some(0), out_of_memory: false, tail: String::new() })
+    }
+
+    async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {
+        let of = |f: &&Fake| f.spec.install == install;
+        Ok(self.all().values().filter(of).map(|f| Running { name: f.spec.name.clone(), session: Some(f.spec.session.clone()) }).collect())
+    }
+}
+
+/// Answers every waiting message with `echo: <text>`, one answer for each, in one commit.
+fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
+    let now = Timestamp::now();
+    let inbox = InboxReader::open(&workspace.inbound())?;
+    let mut outbox = Outbox::open(&workspace.outbound(), now)?;
+    let rows = inbox.pending(Look::First, &outbox.acks()?, 100, now + Duration::from_secs(400 * 86_400))?;
+    if !rows.iter().any(|r| r.trigger == Trigger::Wake) {
+        return Ok(());
+    }
+    let say: Vec<NewOut> = rows.iter().filter(|r| r.trigger == Trigger::Wake).filter_map(echo).collect();
+    let ack: Vec<_> = rows.iter().map(|r| (r.id.clone(), AckStatus::Completed)).collect();
+    outbox.commit(&Commit { say: &say, ack: &ack, seq_floor: rows.last().map_or(0, |r| r.seq), ..Commit::default() }, now)?;
+    Ok(())
+}
+
+fn echo(row: &InRow) -> Option<NewOut> {
+    let text = match row.kind {
+        InKind::Task => row.content.clone(),
+        _ => Chat::parse(&row.content).text,
+    };
+    Some(NewOut {
+        id: OutId::parse(format!("out-{}", row.id)).ok()?,
+        in_reply_to: Some(row.id.clone()),
+        kind: OutKind::Chat,
+        to: row.reply(),
+        content: serde_json::json!({"text": format!("echo: {text}")}).to_string(),
+    })
+}

@@ -1,0 +1,93 @@
+//! Stories on a simulated clock: minutes and days pass in milliseconds, the host is the real one.
+
+mod boxes;
+mod outage;
+mod routing;
+
+use async_trait::async_trait;
+use nanoclaw_contract::ids::{AgentId, SessionId};
+use nanoclaw_driver::{BoxUser, Limits};
+use nanoclaw_host::{Boxes, Config, Egress, EgressGrant, HostOptions, Started};
+use nanoclaw_testkit::clock::SimClock;
+use nanoclaw_testkit::driver::FakeDriver;
+use nanoclaw_tests::rig::Rig;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Long enough for anything, on the simulated clock.
+const EVER: Duration = Duration::from_secs(3600);
+
+struct NoWayOut;
+
+#[async_trait]
+impl Egress for NoWayOut {
+    async fn open(&self, _: &SessionId, _: &AgentId) -> Result<EgressGrant, String> {
+        Ok(EgressGrant::default())
+    }
+
+    async fn close(&self, _: &SessionId) {}
+}
+
+/// A host in this process, on the clock of this runtime.
+struct Sim {
+    rig: Rig,
+    driver: Arc<FakeDriver>,
+    clock: Arc<SimClock>,
+    boxes_max: usize,
+    idle: Duration,
+    started: Option<Started>,
+}
+
+impl Sim {
+    fn new(name: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            rig: Rig::without_boxes(name)?,
+            driver: Arc::default(),
+            clock: Arc::new(SimClock::start()),
+            boxes_max: 100,
+            idle: Duration::from_secs(600),
+            started: None,
+        })
+    }
+
+    async fn start(&mut self) -> anyhow::Result<()> {
+        let root = self.rig.root.path();
+        let started = nanoclaw_host::start(HostOptions {
+            config: Config {
+                data: root.join("data"),
+                groups: root.join("groups"),
+                container: root.join("container"),
+                runner: root.join("runner"),
+                tools: root.join("tools"),
+                install: "sim".into(),
+                boxes_max: self.boxes_max,
+                idle_timeout: self.idle,
+                timezone: "UTC".into(),
+                box_user: BoxUser { uid: 64_000, gid: 64_000 },
+                limits: Limits::default(),
+                box_env: std::collections::BTreeMap::new(),
+                default_provider: "demo".into(),
+            },
+            channels: &[&nanoclaw_testkit::channel::CHANNEL],
+            driver: self.driver.clone(),
+            egress: Arc::new(NoWayOut),
+            clock: self.clock.clone(),
+            setting: Arc::new(|_| None),
+        });
+        self.started = Some(started.await?);
+        Ok(())
+    }
+
+    async fn stop(&mut self) {
+        if let Some(started) = self.started.take() {
+            started.stop(Boxes::Stop).await;
+        }
+    }
+
+    /// Waits until the chat shows exactly these texts.
+    async fn shows(&self, chat: &str, texts: &[&str]) {
+        let shown = |p: &nanoclaw_testkit::platform::Platform| p.texts(chat).len() >= texts.len();
+        self.rig.platform.until(EVER, shown).await;
+        assert_eq!(self.rig.platform.texts(chat), texts);
+    }
+}
