@@ -1,4 +1,5 @@
 //! Every end-to-end test, one binary.
 
+mod hostile;
 mod simulated;
 mod story;

@@ -260,6 +260,11 @@ impl Platform {
         self.lock().shown.clone()
     }
 
+    /// What is shown beyond the first `seen`, in order.
+    pub fn shown_since(&self, seen: usize) -> Vec<Shown> {
+        self.lock().shown.get(seen..).unwrap_or_default().to_vec()
+    }
+
     /// Texts shown in a chat, in order.
     pub fn texts(&self, chat: &str) -> Vec<String> {
         self.lock().shown.iter().filter(|s| s.chat == chat).map(|s| s.text.clone()).collect()

@@ -82,6 +82,7 @@ async fn a_lost_answer_doubles_nothing() -> anyhow::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn a_dead_letter_can_be_replayed() -> anyhow::Result<()> {
     let mut sim = Sim::new("dead")?;
+    sim.idle = Duration::from_secs(5);
     let agent = sim.rig.agent("andy", "demo")?;
     sim.rig.chat("c1", &agent)?;
     sim.start().await?;

@@ -1,5 +1,12 @@
 //! A conversation at a real terminal: `script` lends the client one, the channel's real socket is behind.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers as well"
+)]
+
 use async_trait::async_trait;
 use nanoclaw_channel::{
     Answer, AnswerOutcome, Body, Channel, Choice, Inbound, Ingress, IngressError, OutFile,

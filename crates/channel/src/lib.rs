@@ -41,8 +41,11 @@ pub struct Start {
     /// The data folder of the install; a channel keeps its files below `data/channels/<name>`.
     pub data: PathBuf,
     /// Reads a setting, such as a token.
-    pub setting: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub setting: Setting,
 }
+
+/// Reads a setting by its name.
+pub type Setting = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Why a channel did not start.
 #[derive(Debug, thiserror::Error)]

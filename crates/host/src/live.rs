@@ -349,10 +349,10 @@ impl<'a> Live<'a> {
         let polled = self.handle.polled.load(Ordering::Acquire);
         let dirty = self.handle.dirty.swap(false, Ordering::AcqRel);
         let soon = self.handle.soon.swap(false, Ordering::AcqRel);
-        let mut retry_at = None;
         if dirty || soon || polled || self.unreadable.is_some() || self.drain.is_due(self.host.clock.now()) {
-            retry_at = self.look(soon && !dirty).await?;
+            self.look(soon && !dirty).await?;
         }
+        let retry_at = self.drain.retry_at();
         let stop = self.handle.stop.swap(false, Ordering::AcqRel);
         match self.running.is_some() {
             true if stop => self.stop("asked to").await,
@@ -373,12 +373,12 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Reads the outbox and delivers what is due. Returns when to look again, if known.
-    async fn look(&mut self, soft: bool) -> Result<Option<Timestamp>, HostError> {
+    /// Reads the outbox and delivers what is due.
+    async fn look(&mut self, soft: bool) -> Result<(), HostError> {
         if self.reader.is_none() && !self.open_reader().await? {
-            return Ok(None);
+            return Ok(());
         }
-        let Some(reader) = self.reader.clone() else { return Ok(None) };
+        let Some(reader) = self.reader.clone() else { return Ok(()) };
         match self.drain.run(self.host, &self.session, &self.files, &reader).await {
             Ok(report) => {
                 self.unreadable = None;
@@ -395,11 +395,11 @@ impl<'a> Live<'a> {
                 if report.more {
                     self.handle.dirty();
                 }
-                Ok(report.retry_at)
+                Ok(())
             }
             Err(HostError::Outbox(e)) => {
                 self.unread(e, soft).await;
-                Ok(None)
+                Ok(())
             }
             Err(e) => Err(e),
         }

@@ -127,6 +127,11 @@ impl Drain {
         self.first = true;
     }
 
+    /// When something that waits is due, as of the last pass.
+    pub(crate) fn retry_at(&self) -> Option<Timestamp> {
+        self.retry_at
+    }
+
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
         self.first || self.retry_at.is_some_and(|at| at <= now)
     }

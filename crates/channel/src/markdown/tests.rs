@@ -166,8 +166,10 @@ fn what_the_parser_would_drop_is_kept() {
         &expect!["See it (https://example.com)."],
     );
     check_plain(
-        "``` please read this\nx\n```",
+        "Hi\n``` please read this\nx\n```",
         &expect![[r#"
+            Hi
+
                 please read this
                 x"#]],
     );

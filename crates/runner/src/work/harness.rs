@@ -143,9 +143,14 @@ impl Work<'_> {
         if self.clearing.is_some() || self.continuation.as_ref() == Some(&id) {
             return;
         }
-        self.continuation = Some(id.clone());
+        let first = self.continuation.replace(id.clone()).is_none();
         self.debt.state.insert(key_of(self.def.name), Some(id));
-        self.settle();
+        if first {
+            self.settle();
+        } else {
+            // One that only moved on is written with the turn's last words.
+            self.due.settle = Some(Instant::now() + INTERIM);
+        }
     }
 
     fn consumed(&mut self, id: uuid::Uuid) {

@@ -1,0 +1,117 @@
+//! Twenty people who chat, and how long they wait for their answers.
+
+use super::Ward;
+use anyhow::{Context as _, ensure};
+use nanoclaw_testkit::platform::Platform;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How many people chat.
+pub(super) const GOOD: usize = 20;
+/// How often each writes.
+const EVERY: Duration = Duration::from_millis(200);
+/// How long one measurement takes.
+pub(super) const WINDOW: Duration = Duration::from_secs(5);
+
+type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
+
+/// Everybody chats for this long; returns how long each answer took, the shortest first.
+pub(super) async fn chat(ward: &Ward, tag: &str, window: Duration) -> anyhow::Result<Vec<Duration>> {
+    let (platform, waiting) = (ward.rig.platform.clone(), Waiting::default());
+    let listener = tokio::spawn(listen(platform.clone(), waiting.clone()));
+    let until = Instant::now() + window;
+    let people: Vec<_> = (0..GOOD)
+        .map(|n| tokio::spawn(person(platform.clone(), waiting.clone(), n, tag.to_owned(), until)))
+        .collect();
+    let mut took = Vec::new();
+    for person in people {
+        took.extend(person.await?.with_context(|| ward.rig.log())?);
+    }
+    listener.abort();
+    took.sort_unstable();
+    Ok(took)
+}
+
+async fn person(
+    platform: Platform,
+    waiting: Waiting,
+    n: usize,
+    tag: String,
+    until: Instant,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    let mut next = tokio::time::Instant::now() + EVERY * u32::try_from(n)? / u32::try_from(GOOD)?;
+    for k in 0.. {
+        tokio::time::sleep_until(next).await;
+        if Instant::now() >= until {
+            break;
+        }
+        let word = format!("{tag}-{n}-{k}");
+        let (tell, told) = oneshot::channel();
+        waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(word.clone(), tell);
+        let said = Instant::now();
+        platform.dm(&format!("good{n}"), &format!("echo {word}"));
+        let shown = tokio::time::timeout(Duration::from_secs(60), told).await;
+        let shown = shown.with_context(|| format!("{word} was not answered"))??;
+        took.push(shown.duration_since(said));
+        next = (next + EVERY).max(tokio::time::Instant::now());
+    }
+    Ok(took)
+}
+
+async fn listen(platform: Platform, waiting: Waiting) {
+    let mut seen = platform.shown().len();
+    platform
+        .until(Duration::from_secs(3600), |p| {
+            let now = Instant::now();
+            for shown in p.shown_since(seen) {
+                seen += 1;
+                let word = shown.text.split(' ').next().unwrap_or_default();
+                let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(word);
+                if let Some(waiter) = waiter {
+                    // Nobody waits any more when the person gave up.
+                    drop(waiter.send(now));
+                }
+            }
+            false
+        })
+        .await;
+}
+
+/// The time within which 99 of 100 answers came.
+pub(super) fn p99(took: &[Duration]) -> anyhow::Result<Duration> {
+    took.get(took.len() * 99 / 100).copied().context("no answers")
+}
+
+/// Measures quiet, then under attack, and compares. The machine has other work too: of up to three
+/// pairs the best counts, since an attack that matters shows in all of them.
+pub(super) async fn undisturbed(
+    ward: &Ward,
+    what: &str,
+    mut attack: impl AsyncFnMut(usize) -> anyhow::Result<()>,
+    mut calm: impl AsyncFnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut seen = Vec::new();
+    for round in 0..3 {
+        let quiet = chat(ward, &format!("{what}-q{round}"), WINDOW).await?;
+        attack(round).await?;
+        let attacked = chat(ward, &format!("{what}-a{round}"), WINDOW).await?;
+        calm().await?;
+        let (quiet_p99, p99) = (p99(&quiet)?, p99(&attacked)?);
+        eprintln!(
+            "{what}: p50 {:?} p99 {quiet_p99:?} of {} quiet; p50 {:?} p99 {p99:?} of {} attacked",
+            quiet[quiet.len() / 2],
+            quiet.len(),
+            attacked[attacked.len() / 2],
+            attacked.len()
+        );
+        seen.push((quiet_p99, p99));
+        if p99.as_secs_f64() <= quiet_p99.as_secs_f64() * 1.2 {
+            return Ok(());
+        }
+    }
+    ensure!(false, "{what}: the others' p99 went from left to right: {seen:?}");
+    Ok(())
+}
