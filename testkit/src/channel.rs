@@ -99,6 +99,7 @@ fn inbound(said: Said) -> Result<Inbound, String> {
         id: PlatformMessageId::parse(said.id).map_err(bad)?,
         timestamp: Timestamp::now(),
         sender: Sender { name: Some(said.sender.clone()), handle: said.sender },
+        person: None,
         text: said.text,
         mention: if said.mention { Mention::Yes } else { Mention::No },
         chat: if said.group { ChatKind::Group } else { ChatKind::Direct },

@@ -11,9 +11,9 @@ use tokio::sync::oneshot;
 /// How many people chat.
 pub(super) const GOOD: usize = 20;
 /// How often each writes.
-const EVERY: Duration = Duration::from_millis(200);
+const EVERY: Duration = Duration::from_millis(400);
 /// How long one measurement takes.
-pub(super) const WINDOW: Duration = Duration::from_secs(5);
+pub(super) const WINDOW: Duration = Duration::from_secs(8);
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
 
@@ -72,7 +72,7 @@ async fn listen(platform: Platform, waiting: Waiting) {
                 let waiter = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(word);
                 if let Some(waiter) = waiter {
                     // Nobody waits any more when the person gave up.
-                    drop(waiter.send(now));
+                    waiter.send(now).ok();
                 }
             }
             false

@@ -9,7 +9,7 @@ use crate::wire::{
     Answered, Choose, Event, HELLO, Hello, Inject, LINE_MAX, Message, Read, Request, Said, Say,
     TEXT_LINE_MAX, read_line, unpack,
 };
-use nanoclaw_channel::ids::mint;
+use nanoclaw_channel::ids::{UserId, mint};
 use nanoclaw_channel::markdown::printable_line;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_channel::{
@@ -406,6 +406,7 @@ impl Visit<'_> {
             id: PlatformMessageId::parse(id).map_err(|e| e.to_string())?,
             timestamp: SystemClock.now(),
             sender: operator(),
+            person: None,
             text,
             mention: Mention::Yes,
             chat: ChatKind::Direct,
@@ -419,8 +420,10 @@ impl Visit<'_> {
     /// As in the original: the operator says something in any chat, in any name.
     async fn inject(&self, inject: Inject) {
         let at = Address::from(inject.to);
-        // People are kept as `<channel type>:<handle>`; a handle of that channel may be given either way.
+        // As in the original, an id with a prefix is a whole person, whoever's platform it names: the socket
+        // is the operator's, so this is the operator's word. Without one it is a handle of that chat's platform.
         let handle = inject.sender_id.unwrap_or_else(|| "cli:local".to_owned());
+        let person = handle.contains(':').then(|| UserId::parse(handle.as_str()).ok()).flatten();
         let handle = match handle.strip_prefix(&format!("{}:", at.channel_type)) {
             Some(own) => own.to_owned(),
             None => handle,
@@ -434,6 +437,7 @@ impl Visit<'_> {
                     id,
                     timestamp: SystemClock.now(),
                     sender: Sender { handle, name: inject.sender.or_else(|| Some("cli".into())) },
+                    person,
                     text: inject.text,
                     mention: Mention::No,
                     chat: ChatKind::Direct,

@@ -239,6 +239,9 @@ pub struct Inbound {
     pub timestamp: Timestamp,
     /// Who said it.
     pub sender: Sender,
+    /// The person behind the sender, whole, on whatever platform: only from a channel that knows the
+    /// operator's own hand, such as by its user id. Everybody else is who their platform says.
+    pub person: Option<ids::UserId>,
     /// What was said.
     pub text: String,
     /// Whether the agent was addressed.

@@ -75,7 +75,10 @@ fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError>
     if message.text.len() > TEXT_BYTES_MAX || message.files.len() > FILES_MAX {
         return Err(HostError::Inbox(format!("more than {TEXT_BYTES_MAX} bytes of text or {FILES_MAX} files")));
     }
-    let user = person(host, &message.at.channel_type, &message.sender)?;
+    let user = match &message.person {
+        Some(person) => known(host, person, &message.sender)?,
+        None => person(host, &message.at.channel_type, &message.sender)?,
+    };
     if let Some(session) = typed_answer(host, &message, &user)? {
         return Ok(session.into_iter().collect());
     }
@@ -89,9 +92,14 @@ fn person(host: &Host, channel: &ChannelType, sender: &Sender) -> Result<UserId,
     let own = format!("{channel}:");
     // Channels may hand out ids that carry their own prefix already; no handle reaches another's.
     let id = if sender.handle.starts_with(&own) { sender.handle.clone() } else { own + &sender.handle };
-    let id = UserId::parse(id)?;
-    host.central.upsert_user(&id, channel.as_str(), sender.name.as_deref(), host.clock.now())?;
-    Ok(id)
+    known(host, &UserId::parse(id)?, sender)
+}
+
+/// The person, on record from now on.
+fn known(host: &Host, id: &UserId, sender: &Sender) -> Result<UserId, HostError> {
+    let kind = id.as_str().split(':').next().unwrap_or_default();
+    host.central.upsert_user(id, kind, sender.name.as_deref(), host.clock.now())?;
+    Ok(id.clone())
 }
 
 /// The chat, made if the agent was addressed in one that is new. `None`: nobody here listens.

@@ -13,6 +13,8 @@ use tokio::sync::Notify;
 
 /// Rows of the trace that are kept.
 const TRACE_ROWS_MAX: u32 = 200_000;
+/// How long it is remembered what arrived. Older rows are settled in their session's inbox as well.
+const DELIVERIES_KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
 const CLEAN_STOP: &str = "clean_stop";
 
 /// What `install/` passes in.
@@ -84,7 +86,10 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         tokio::spawn(channels::connect(host.clone(), def, start));
     }
     let tidy = host.clone();
-    tokio::spawn(blocking(move || Ok(tidy.central.prune_trace(TRACE_ROWS_MAX)?)));
+    tokio::spawn(blocking(move || {
+        tidy.central.prune_deliveries(tidy.clock.now() - DELIVERIES_KEPT)?;
+        Ok(tidy.central.prune_trace(TRACE_ROWS_MAX)?)
+    }));
     Ok(Started { host })
 }
 

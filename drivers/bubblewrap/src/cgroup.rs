@@ -113,8 +113,11 @@ fn settings(controller: &str, limits: &Limits, unified: bool) -> Vec<(&'static s
         ("memory", false) => {
             vec![("memory.limit_in_bytes", memory.clone()), ("memory.memsw.limit_in_bytes", memory)]
         }
-        ("cpu", true) => vec![("cpu.max", format!("{quota} {CPU_PERIOD_US}"))],
+        ("cpu", true) => {
+            vec![("cpu.weight", "12".into()), ("cpu.max", format!("{quota} {CPU_PERIOD_US}"))]
+        }
         ("cpu", false) => vec![
+            ("cpu.shares", "128".into()),
             ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
             ("cpu.cfs_quota_us", quota.to_string()),
         ],
