@@ -23,14 +23,17 @@ The reply is steered by the newest user text that has directives (anywhere in it
   !repeat <n> <word>          a long text of n words (streamed in n deltas)
 otherwise the text is echoed:   "echo: <text>".
 After a tool_result the reply is "tool said: <result text>".
+Directives are understood as people write them and as the runner shows them to a model (&quot; for a quote).
+A correction by the runner's Stop hook is obeyed: the same text again, in a block to the first destination.
 """
-import argparse, json, os, re, ssl, sys, threading, time, uuid
+import argparse, html, json, os, re, ssl, sys, threading, time, uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 A = None
 LOCK = threading.Lock()
 COUNT = {"n": 0}
 FLAKY = {}
+CORRECTION = re.compile(r'Wrap each delivered message in <message to="name">.*?with one of these names: ([^,.\n]+)', re.S)
 DIRECTIVE = re.compile(r"!(tool|say|sleep|error|flaky|tokens|repeat)\s+(.*?)(?:</message>.*)?$", re.M)
 
 
@@ -72,7 +75,7 @@ def plan_from_text(s, have_tools):
         m = DIRECTIVE.search(line)
         if not m:
             continue
-        k, rest = m.group(1), m.group(2).strip()
+        k, rest = m.group(1), html.unescape(m.group(2)).strip()
         if k == "tool":
             name, _, js = rest.partition(" ")
             try:
@@ -222,7 +225,12 @@ class H(BaseHTTPRequestHandler):
             blocks = [strip_reminders(text_of([b])) for b in content]
             told = [b for b in blocks if DIRECTIVE.search(b)]
             txt = told[-1] if told else txt
-        if results and not re.search(r"!(tool|say|error)\s", txt):
+        corrected = CORRECTION.search(txt)
+        if corrected:
+            said = next((text_of(m.get("content")) for m in reversed(msgs) if m.get("role") == "assistant"), "")
+            plan = {"sleep": 0, "error": None, "tokens": None, "tools": [],
+                    "text": f'<message to="{corrected.group(1)}">{said}</message>'}
+        elif results and not re.search(r"!(tool|say|error)\s", txt):
             said = " | ".join(text_of(b.get("content")) or json.dumps(b.get("content")) for b in results)
             plan = {"sleep": 0, "error": None, "tokens": None, "tools": [], "text": "tool said: " + said.strip()[:2000]}
         else:

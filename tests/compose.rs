@@ -65,9 +65,19 @@ pub struct Run {
 pub fn host(args: Args) -> anyhow::Result<ExitCode> {
     // A second call in one process finds the provider installed; that is the same one.
     drop(rustls::crypto::ring::default_provider().install_default());
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).max_blocking_threads(32).thread_stack_size(1 << 20).enable_all().build()?;
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(32)
+        .thread_stack_size(1 << 20)
+        .enable_all()
+        .build()?;
     match args {
         Args::Run(run) => runtime.block_on(serve(&run)),
         Args::Vault(Vault::Serve) => runtime.block_on(async {
@@ -90,8 +100,9 @@ async fn serve(run: &Run) -> anyhow::Result<ExitCode> {
 
 /// The driver with this name.
 pub fn driver(name: &str, context: &DriverContext) -> anyhow::Result<Arc<dyn Driver>> {
-    let all = [&nanoclaw_driver_bubblewrap::DRIVER];
-    let def = all.iter().find(|d| d.name == name).ok_or_else(|| anyhow::anyhow!("no driver {name}"))?;
+    let all = [&nanoclaw_driver_bubblewrap::DRIVER, &nanoclaw_driver_docker::DRIVER];
+    let def =
+        all.iter().find(|d| d.name == name).ok_or_else(|| anyhow::anyhow!("no driver {name}"))?;
     Ok((def.make)(context)?)
 }
 
@@ -128,8 +139,11 @@ fn vault_exe() -> anyhow::Result<PathBuf> {
     if me.file_name().is_some_and(|n| n == "nanoclaw-fakehost") {
         return Ok(me);
     }
-    let near = me.ancestors().take(3).map(|dir| dir.join("nanoclaw-fakehost")).find(|p| p.is_file());
-    near.ok_or_else(|| anyhow::anyhow!("nanoclaw-fakehost is not built; run `cargo build -p nanoclaw-tests`"))
+    let near =
+        me.ancestors().take(3).map(|dir| dir.join("nanoclaw-fakehost")).find(|p| p.is_file());
+    near.ok_or_else(|| {
+        anyhow::anyhow!("nanoclaw-fakehost is not built; run `cargo build -p nanoclaw-tests`")
+    })
 }
 
 fn config(run: &Run) -> Config {
@@ -150,7 +164,12 @@ fn config(run: &Run) -> Config {
         timezone: "UTC".into(),
         box_user: BoxUser { uid, gid },
         limits: Limits { memory_bytes: run.memory_mib << 20, ..Limits::default() },
-        box_env: run.box_env.iter().filter_map(|v| v.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect(),
+        box_env: run
+            .box_env
+            .iter()
+            .filter_map(|v| v.split_once('='))
+            .map(|(k, v)| (k.into(), v.into()))
+            .collect(),
         default_provider: "demo".into(),
     }
 }
@@ -160,7 +179,8 @@ struct Way(Arc<Supervisor>);
 #[async_trait]
 impl Egress for Way {
     async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
-        let grant = self.0.open(session.as_str(), agent.as_str()).await.map_err(|e| e.to_string())?;
+        let grant =
+            self.0.open(session.as_str(), agent.as_str()).await.map_err(|e| e.to_string())?;
         Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
     }
 

@@ -32,7 +32,6 @@ struct Ward {
 /// A session that will turn hostile.
 struct Bad {
     name: String,
-    agent: AgentId,
     session: SessionId,
     dir: SessionDir,
 }
@@ -46,7 +45,9 @@ impl Ward {
         std::fs::copy(needed(rig.run.runner.clone(), "cargo build")?, &runner)?;
         let script = rig.root.path().join("runner.sh");
         std::fs::write(&script, RUNNER)?;
-        for (path, mode) in [(&runner, 0o755), (&script, 0o755), (&rig.root.path().to_owned(), 0o755)] {
+        for (path, mode) in
+            [(&runner, 0o755), (&script, 0o755), (&rig.root.path().to_owned(), 0o755)]
+        {
             std::fs::set_permissions(path, PermissionsExt::from_mode(mode))?;
         }
         (rig.run.tools, rig.run.runner, rig.run.memory_mib) = (Some(tools), script, 256);
@@ -61,7 +62,13 @@ impl Ward {
             let folder = rig.root.path().join("groups").join(name);
             std::fs::create_dir_all(&folder)?;
             let pipe = folder.join("orders");
-            rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o666.into(), 0)?;
+            rustix::fs::mknodat(
+                rustix::fs::CWD,
+                &pipe,
+                rustix::fs::FileType::Fifo,
+                0o666.into(),
+                0,
+            )?;
             std::fs::set_permissions(&pipe, PermissionsExt::from_mode(0o666))?;
         }
         rig.start().await?;
@@ -79,14 +86,20 @@ impl Ward {
         let agent = AgentId::parse(format!("ag-{name}"))?;
         let session = self.rig.sessions(&agent)?.pop().context("no session")?;
         let dir = self.rig.dir(&agent, &session)?;
-        Ok(Bad { name: name.into(), agent, session, dir })
+        Ok(Bad { name: name.into(), session, dir })
     }
 
     async fn answers(&self, chat: &str, word: &str) -> anyhow::Result<()> {
         let word = format!("{word}-{}", self.rig.platform.attempts().0);
         self.rig.platform.dm(chat, &format!("echo {word}"));
-        let heard = |p: &nanoclaw_testkit::platform::Platform| p.texts(chat).iter().any(|t| t.starts_with(&word));
-        ensure!(self.rig.platform.until(SOON, heard).await, "{chat} does not answer\n{}", self.rig.log());
+        let heard = |p: &nanoclaw_testkit::platform::Platform| {
+            p.texts(chat).iter().any(|t| t.starts_with(&word))
+        };
+        ensure!(
+            self.rig.platform.until(SOON, heard).await,
+            "{chat} does not answer\n{}",
+            self.rig.log()
+        );
         Ok(())
     }
 
@@ -105,11 +118,20 @@ impl Ward {
         loop {
             let (state, reason) = self.shown(bad).await?;
             if state == "quarantined" {
-                ensure!(reason.contains(why), "{}: quarantined because {reason:?}, not {why:?}", bad.name);
+                ensure!(
+                    reason.contains(why),
+                    "{}: quarantined because {reason:?}, not {why:?}",
+                    bad.name
+                );
                 return Ok(());
             }
             let left = tokio::time::Instant::now() < until;
-            ensure!(left, "{} is {state}, not in quarantine because of {why:?}\n{}", bad.name, self.rig.log());
+            ensure!(
+                left,
+                "{} is {state}, not in quarantine because of {why:?}\n{}",
+                bad.name,
+                self.rig.log()
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -124,19 +146,39 @@ impl Ward {
         self.answers(&bad.name, "back").await
     }
 
+    /// Its box is told to stop, and has.
+    async fn stops(&self, bad: &Bad) -> anyhow::Result<()> {
+        self.rig.ncl(&format!("sessions stop {}", bad.session)).await?;
+        let until = tokio::time::Instant::now() + SOON;
+        while self.rig.central()?.boxes()?.iter().any(|b| b.session == bad.session) {
+            ensure!(
+                tokio::time::Instant::now() < until,
+                "{} does not stop\n{}",
+                bad.name,
+                self.rig.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
     fn secret(&self) -> PathBuf {
         self.vault.path().join("secret")
     }
 
     /// Nothing of the host was read, written or deleted, and the host did not grow.
     fn is_unharmed(&self) -> anyhow::Result<()> {
-        let left: Vec<_> = std::fs::read_dir(self.vault.path())?.flatten().map(|e| e.file_name()).collect();
+        let left: Vec<_> =
+            std::fs::read_dir(self.vault.path())?.flatten().map(|e| e.file_name()).collect();
         ensure!(left == ["secret"], "beside the canary: {left:?}");
         ensure!(std::fs::read_to_string(self.secret())? == SECRET, "the canary was written to");
         ensure!(!self.rig.log().contains(SECRET), "the canary is in the log");
         for shown in self.rig.platform.shown() {
             ensure!(!shown.text.contains(SECRET), "the canary was sent: {shown:?}");
-            ensure!(shown.files.iter().all(|f| f.1 != SECRET.len()), "the canary was sent: {shown:?}");
+            ensure!(
+                shown.files.iter().all(|f| f.1 != SECRET.len()),
+                "the canary was sent: {shown:?}"
+            );
         }
         let rss = self.host_rss_mib()?;
         ensure!(rss < 300, "the host uses {rss} MiB");
@@ -144,7 +186,10 @@ impl Ward {
     }
 
     fn host_rss_mib(&self) -> anyhow::Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.rig.pid().context("no host")?))?;
+        let status = std::fs::read_to_string(format!(
+            "/proc/{}/status",
+            self.rig.pid().context("no host")?
+        ))?;
         let peak = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
         Ok(peak.trim().trim_end_matches(" kB").trim().parse::<u64>()? / 1024)
     }
@@ -165,13 +210,27 @@ impl Bad {
     }
 
     /// Puts something else in the place of a file, at once.
-    fn replace(&self, name: &str, make: impl FnOnce(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
+    fn replace(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Path) -> std::io::Result<()>,
+    ) -> anyhow::Result<()> {
         let (new, old) = (self.path("replacement"), self.path(name));
         make(&new)?;
         if old.is_dir() {
             std::fs::rename(&old, self.path("was"))?;
         }
         Ok(std::fs::rename(new, old)?)
+    }
+
+    /// Removes what is there, whatever it is.
+    fn remove(&self, name: &str) -> anyhow::Result<()> {
+        let path = self.path(name);
+        match path.symlink_metadata() {
+            Ok(meta) if meta.is_dir() => Ok(std::fs::remove_dir(path)?),
+            Ok(_) => Ok(std::fs::remove_file(path)?),
+            Err(_) => Ok(()),
+        }
     }
 }
 

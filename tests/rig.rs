@@ -2,7 +2,10 @@
 
 use crate::compose::Run;
 use anyhow::{Context as _, ensure};
-use nanoclaw_central::{Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode, UnknownSenderPolicy, Wiring};
+use nanoclaw_central::{
+    Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode,
+    UnknownSenderPolicy, Wiring,
+};
 use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, SessionId, WiringId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_testkit::platform::Platform;
@@ -129,13 +132,19 @@ impl Rig {
     /// Starts the host as a process of its own; returns when it is ready.
     pub async fn start(&mut self) -> anyhow::Result<()> {
         let exe = std::env::current_exe()?;
-        let near = exe.ancestors().take(3).map(|d| d.join("nanoclaw-fakehost")).find(|p| p.is_file());
-        let exe = near.context("nanoclaw-fakehost is not built; run `cargo build -p nanoclaw-tests`")?;
+        let near =
+            exe.ancestors().take(3).map(|d| d.join("nanoclaw-fakehost")).find(|p| p.is_file());
+        let exe =
+            near.context("nanoclaw-fakehost is not built; run `cargo build -p nanoclaw-tests`")?;
         let run = &self.run;
         let mut command = Command::new(exe);
         command.arg("run").arg("--root").arg(&run.root).arg("--runner").arg(&run.runner);
         command.args(["--driver", &run.driver, "--install", &run.install]);
-        command.arg("--boxes").arg(run.boxes.to_string()).arg("--idle-ms").arg(run.idle_ms.to_string());
+        command
+            .arg("--boxes")
+            .arg(run.boxes.to_string())
+            .arg("--idle-ms")
+            .arg(run.idle_ms.to_string());
         command.arg("--memory-mib").arg(run.memory_mib.to_string());
         if let Some(tools) = &run.tools {
             command.arg("--tools").arg(tools);
@@ -144,12 +153,16 @@ impl Rig {
             command.arg("--box-env").arg(env);
         }
         command.envs(self.host_env.iter().cloned());
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data().join("host.log"))?;
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.data().join("host.log"))?;
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).kill_on_drop(true);
         let mut child = command.spawn()?;
         let mut ready = [0; 6];
         let stdout = child.stdout.as_mut().context("no stdout")?;
-        let read = tokio::time::timeout(Duration::from_secs(30), stdout.read_exact(&mut ready)).await;
+        let read =
+            tokio::time::timeout(Duration::from_secs(30), stdout.read_exact(&mut ready)).await;
         if !matches!(read, Ok(Ok(_))) {
             anyhow::bail!("the host did not get ready:\n{}", self.log());
         }
@@ -187,10 +200,16 @@ impl Rig {
     /// Stops the host in order.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         if let Some(mut host) = self.host.take() {
-            if let Some(pid) = host.id().and_then(|p| i32::try_from(p).ok()).and_then(rustix::process::Pid::from_raw) {
+            if let Some(pid) = host
+                .id()
+                .and_then(|p| i32::try_from(p).ok())
+                .and_then(rustix::process::Pid::from_raw)
+            {
                 rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
             }
-            tokio::time::timeout(Duration::from_secs(40), host.wait()).await.context("the host does not stop")??;
+            tokio::time::timeout(Duration::from_secs(40), host.wait())
+                .await
+                .context("the host does not stop")??;
         }
         Ok(())
     }
@@ -200,7 +219,9 @@ impl Rig {
         let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
         match nanoclaw_admin::parse::parse(&words) {
             Ok(nanoclaw_admin::parse::Asked::Do { request, .. }) => {
-                nanoclaw_admin::client::ask(&self.data().join("ncl.sock"), &request).await.map_err(|e| anyhow::anyhow!(e.message))
+                nanoclaw_admin::client::ask(&self.data().join("ncl.sock"), &request)
+                    .await
+                    .map_err(|e| anyhow::anyhow!(e.message))
             }
             other => anyhow::bail!("{words:?}: {other:?}"),
         }
@@ -213,7 +234,11 @@ impl Rig {
     }
 
     /// The folder of a session.
-    pub fn dir(&self, agent: &AgentId, session: &SessionId) -> anyhow::Result<nanoclaw_contract::dir::SessionDir> {
+    pub fn dir(
+        &self,
+        agent: &AgentId,
+        session: &SessionId,
+    ) -> anyhow::Result<nanoclaw_contract::dir::SessionDir> {
         Ok(nanoclaw_contract::dir::SessionDir::new(&self.data(), agent, session)?)
     }
 }

@@ -3,8 +3,9 @@
 use crate::platform::{Line, Platform, Refusal, Said, Shown};
 use async_trait::async_trait;
 use nanoclaw_channel::{
-    Address, Body, Capabilities, Channel, ChannelDef, ChannelType, ChatKind, Inbound, Ingress, Mention, Outgoing,
-    PlatformId, PlatformMessageId, Receipt, SendError, Sender, Start, StartError, ThreadId, Typing,
+    Address, Body, Capabilities, Channel, ChannelDef, ChannelType, ChatKind, InFile, Inbound,
+    Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, Receipt, SendError, Sender, Start,
+    StartError, ThreadId, Typing,
 };
 use nanoclaw_contract::time::Timestamp;
 use std::collections::BTreeMap;
@@ -66,7 +67,9 @@ async fn start(start: Start) -> Result<Arc<dyn Channel>, StartError> {
         while let Ok(Some(line)) = lines.next_line().await {
             match serde_json::from_str(&line) {
                 Ok(Line::In(said)) => drop(queue.send(said).await),
-                Ok(Line::Sent(n, id)) => settle(&answers, n, Ok(Receipt { id: PlatformMessageId::parse(id).ok() })),
+                Ok(Line::Sent(n, id)) => {
+                    settle(&answers, n, Ok(Receipt { id: PlatformMessageId::parse(id).ok() }));
+                }
                 Ok(Line::Refused(n, refusal)) => settle(&answers, n, Err(refused(refusal))),
                 _ => {}
             }
@@ -103,7 +106,11 @@ fn inbound(said: Said) -> Result<Inbound, String> {
         text: said.text,
         mention: if said.mention { Mention::Yes } else { Mention::No },
         chat: if said.group { ChatKind::Group } else { ChatKind::Direct },
-        files: Vec::new(),
+        files: said
+            .files
+            .into_iter()
+            .map(|f| InFile { kind: f.kind, name: f.name, mime: Some(f.mime), bytes: f.bytes })
+            .collect(),
         reply_to: None,
         only_for: None,
     })
@@ -119,7 +126,9 @@ fn settle(waiting: &Waiting, n: u64, result: Result<Receipt, SendError>) {
 
 fn refused(refusal: Refusal) -> SendError {
     match refusal {
-        Refusal::Retry(after, why) => SendError::Retry { after: after.map(std::time::Duration::from_millis), why },
+        Refusal::Retry(after, why) => {
+            SendError::Retry { after: after.map(std::time::Duration::from_millis), why }
+        }
         Refusal::Reject(why) => SendError::Reject { why },
         Refusal::Broken(why) => SendError::Broken { why },
     }
@@ -128,16 +137,27 @@ fn refused(refusal: Refusal) -> SendError {
 #[async_trait]
 impl Channel for Fake {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { threads: true, edits: true, reactions: true, buttons: true, files: true, idempotent: true }
+        Capabilities {
+            threads: true,
+            edits: true,
+            reactions: true,
+            buttons: true,
+            files: true,
+            idempotent: true,
+        }
     }
 
     async fn send(&self, message: &Outgoing) -> Result<Receipt, SendError> {
         let n = self.next.fetch_add(1, Ordering::Relaxed);
         let (kind, text, files) = match &message.body {
-            Body::Text { markdown, files } => {
-                ("text", markdown.clone(), files.iter().map(|f| (f.name.clone(), f.bytes.len())).collect())
+            Body::Text { markdown, files } => (
+                "text",
+                markdown.clone(),
+                files.iter().map(|f| (f.name.clone(), f.bytes.len())).collect(),
+            ),
+            Body::Edit { message, markdown } => {
+                ("edit", format!("{message}: {markdown}"), Vec::new())
             }
-            Body::Edit { message, markdown } => ("edit", format!("{message}: {markdown}"), Vec::new()),
             Body::React { message, emoji } => ("react", format!("{message}: {emoji}"), Vec::new()),
             Body::Ask(q) => ("ask", q.question.clone(), Vec::new()),
             Body::Card { markdown, .. } => ("card", markdown.clone(), Vec::new()),

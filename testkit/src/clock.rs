@@ -13,7 +13,10 @@ pub struct SimClock {
 impl SimClock {
     /// Starts now, at 2026-03-01 09:00 UTC.
     pub fn start() -> Self {
-        Self { base: Timestamp::from_second(1_772_355_600).unwrap_or_default(), started: Instant::now() }
+        Self {
+            base: Timestamp::from_second(1_772_355_600).unwrap_or_default(),
+            started: Instant::now(),
+        }
     }
 }
 

@@ -10,7 +10,6 @@ use nanoclaw_contract::outbox::{Commit, Outbox};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_driver::{BoxSpec, Driver, DriverError, Exit, Probe, Running, Signal};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -62,8 +61,12 @@ impl Driver for FakeDriver {
                 return Err(DriverError::Start("the test wants it so".into()));
             }
         }
-        let source = |target: &str| spec.mounts.iter().find(|m| m.target == PathBuf::from(target)).map(|m| m.source.clone());
-        let Some(workspace) = source("/workspace") else { return Err(DriverError::Start("no workspace".into())) };
+        let source = |target: &str| {
+            spec.mounts.iter().find(|m| m.target.as_os_str() == target).map(|m| m.source.clone())
+        };
+        let Some(workspace) = source("/workspace") else {
+            return Err(DriverError::Start("no workspace".into()));
+        };
         let (over, mut ended) = watch::channel(false);
         let mut all = self.all();
         all.insert(spec.name.clone(), Fake { spec: spec.clone(), over });
@@ -73,7 +76,10 @@ impl Driver for FakeDriver {
             while !*ended.borrow_and_update() {
                 let workspace = workspace.clone();
                 // A failed look is a look too early; the next one finds more.
-                drop(tokio::task::spawn_blocking(move || answer_all(&Workspace::at(workspace))).await);
+                drop(
+                    tokio::task::spawn_blocking(move || answer_all(&Workspace::at(workspace)))
+                        .await,
+                );
                 drop(tokio::time::timeout(LOOK_EVERY, ended.changed()).await);
             }
         });
@@ -105,7 +111,12 @@ impl Driver for FakeDriver {
 
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {
         let of = |f: &&Fake| f.spec.install == install;
-        Ok(self.all().values().filter(of).map(|f| Running { name: f.spec.name.clone(), session: Some(f.spec.session.clone()) }).collect())
+        Ok(self
+            .all()
+            .values()
+            .filter(of)
+            .map(|f| Running { name: f.spec.name.clone(), session: Some(f.spec.session.clone()) })
+            .collect())
     }
 }
 
@@ -114,13 +125,27 @@ fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
     let now = Timestamp::now();
     let inbox = InboxReader::open(&workspace.inbound())?;
     let mut outbox = Outbox::open(&workspace.outbound(), now)?;
-    let rows = inbox.pending(Look::First, &outbox.acks()?, 100, now + Duration::from_secs(400 * 86_400))?;
+    let rows = inbox.pending(
+        Look::First,
+        &outbox.acks()?,
+        100,
+        now + Duration::from_secs(400 * 86_400),
+    )?;
     if !rows.iter().any(|r| r.trigger == Trigger::Wake) {
         return Ok(());
     }
-    let say: Vec<NewOut> = rows.iter().filter(|r| r.trigger == Trigger::Wake).filter_map(echo).collect();
+    let say: Vec<NewOut> =
+        rows.iter().filter(|r| r.trigger == Trigger::Wake).filter_map(echo).collect();
     let ack: Vec<_> = rows.iter().map(|r| (r.id.clone(), AckStatus::Completed)).collect();
-    outbox.commit(&Commit { say: &say, ack: &ack, seq_floor: rows.last().map_or(0, |r| r.seq), ..Commit::default() }, now)?;
+    outbox.commit(
+        &Commit {
+            say: &say,
+            ack: &ack,
+            seq_floor: rows.last().map_or(0, |r| r.seq),
+            ..Commit::default()
+        },
+        now,
+    )?;
     Ok(())
 }
 

@@ -2,6 +2,6 @@
 
 pub mod channel;
 pub mod clock;
-pub mod driver_conformance;
 pub mod driver;
+pub mod driver_conformance;
 pub mod platform;

@@ -47,6 +47,21 @@ pub struct Said {
     pub mention: bool,
     /// Whether it is a group.
     pub group: bool,
+    /// Files that come along.
+    pub files: Vec<SaidFile>,
+}
+
+/// A file from a person.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SaidFile {
+    /// `image`, `file` …
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its media type.
+    pub mime: String,
+    /// Its content.
+    pub bytes: Vec<u8>,
 }
 
 /// A message from an agent.
@@ -188,11 +203,17 @@ impl Platform {
             Line::Send(shown) => {
                 state.attempts += 1;
                 let n = shown.n;
-                let unwanted = state.unwanted.as_ref().is_some_and(|u| shown.kind == "text" && shown.text.starts_with("echo") && shown.text.contains(u));
+                let unwanted = state.unwanted.as_ref().is_some_and(|u| {
+                    shown.kind == "text" && shown.text.starts_with("echo") && shown.text.contains(u)
+                });
                 let mood = if unwanted { Mood::Reject } else { state.mood.unwrap_or(Mood::Up) };
                 let reply = match mood {
-                    Mood::Down => Some(Line::Refused(n, Refusal::Retry(None, "the platform is down".into()))),
-                    Mood::Reject => Some(Line::Refused(n, Refusal::Reject("the platform refuses this".into()))),
+                    Mood::Down => {
+                        Some(Line::Refused(n, Refusal::Retry(None, "the platform is down".into())))
+                    }
+                    Mood::Reject => {
+                        Some(Line::Refused(n, Refusal::Reject("the platform refuses this".into())))
+                    }
                     Mood::Up => Some(Line::Sent(n, Self::show(&mut state, shown))),
                     Mood::Lie => {
                         Self::show(&mut state, shown);
@@ -233,6 +254,11 @@ impl Platform {
 
     /// A person writes to a direct chat of their own; returns the message's id.
     pub fn dm(&self, chat: &str, text: &str) -> String {
+        self.dm_with(chat, text, Vec::new())
+    }
+
+    /// The same with files.
+    pub fn dm_with(&self, chat: &str, text: &str, files: Vec<SaidFile>) -> String {
         let id = format!("m{}", self.lock().next + 1);
         self.say(Said {
             id: id.clone(),
@@ -240,6 +266,7 @@ impl Platform {
             sender: format!("user-{chat}"),
             text: text.into(),
             mention: true,
+            files,
             ..Said::default()
         });
         id

@@ -1,7 +1,7 @@
 //! Boxes that use all they can get.
 
+use super::Ward;
 use super::load::{GOOD, chat, undisturbed};
-use super::{SOON, Ward};
 use std::time::Duration;
 
 async fn bomb(name: &str, script: &str) -> anyhow::Result<()> {
@@ -10,12 +10,11 @@ async fn bomb(name: &str, script: &str) -> anyhow::Result<()> {
     chat(&ward, "warm", Duration::from_secs(2)).await?;
     let attack = async |_| bad.order(&ward, script);
     let calm = async || {
-        ward.rig.ncl(&format!("sessions stop {}", bad.session)).await?;
+        ward.stops(bad).await?;
         ward.answers(name, "back").await
     };
     undisturbed(&ward, name, attack, calm).await?;
     ward.is_unharmed()?;
-    let _ = SOON;
     let mut ward = ward;
     ward.rig.stop().await
 }

@@ -4,6 +4,7 @@ use super::load::{GOOD, undisturbed};
 use super::{Bad, Ward, fifo};
 use anyhow::ensure;
 use rusqlite::Connection;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 /// One way to be hostile, and the reason that is given for the quarantine.
@@ -13,16 +14,28 @@ struct Kind {
     reason: &'static str,
 }
 
-fn kind(name: &'static str, attack: fn(&Ward, &Bad) -> anyhow::Result<()>, reason: &'static str) -> Kind {
+fn kind(
+    name: &'static str,
+    attack: fn(&Ward, &Bad) -> anyhow::Result<()>,
+    reason: &'static str,
+) -> Kind {
     Kind { name, attack, reason }
 }
 
 /// Each of them ends in quarantine.
 fn kinds() -> Vec<Kind> {
     vec![
-        kind("garbage", |_, bad| bad.replace("outbound.db", |p| std::fs::write(p, [0xa5; 8192])), "replaced"),
+        kind(
+            "garbage",
+            |_, bad| bad.replace("outbound.db", |p| std::fs::write(p, [0xa5; 8192])),
+            "replaced",
+        ),
         kind("scribbled", |_, bad| scribble(bad), "not a database"),
-        kind("symlink", |w, bad| bad.replace("outbound.db", |p| symlink(&w.secret(), p)), "a symbolic link"),
+        kind(
+            "symlink",
+            |w, bad| bad.replace("outbound.db", |p| symlink(&w.secret(), p)),
+            "a symbolic link",
+        ),
         kind("fifo", |_, bad| bad.replace("outbound.db", fifo), "a pipe"),
         kind("folder", |_, bad| folder(bad), "a folder"),
         kind("gone", |_, bad| Ok(std::fs::remove_file(bad.path("outbound.db"))?), "outbound.db"),
@@ -33,8 +46,16 @@ fn kinds() -> Vec<Kind> {
         kind("many", |_, bad| sql(bad, &many_tables()), "more than 100 things"),
         kind("hugerow", |_, bad| sql(bad, HUGE_ROW), "beyond every limit"),
         kind("wal", |_, bad| wal(bad), "journal mode"),
-        kind("pipejournal", |_, bad| Ok(fifo(&bad.path("outbound.db-journal"))?), "outbound.db-journal is a pipe"),
-        kind("linkjournal", |w, bad| Ok(symlink(&w.secret(), &bad.path("outbound.db-journal"))?), "outbound.db-journal is a symbolic link"),
+        kind(
+            "pipejournal",
+            |_, bad| Ok(fifo(&bad.path("outbound.db-journal"))?),
+            "outbound.db-journal is a pipe",
+        ),
+        kind(
+            "linkjournal",
+            |w, bad| Ok(symlink(&w.secret(), &bad.path("outbound.db-journal"))?),
+            "outbound.db-journal is a symbolic link",
+        ),
     ]
 }
 
@@ -71,10 +92,7 @@ fn wal(bad: &Bad) -> anyhow::Result<()> {
     conn.busy_timeout(super::SOON)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |r| r.get(0))?;
     ensure!(mode == "wal", "the mode stayed {mode}");
-    conn.execute_batch("CREATE TABLE x (y)")?;
-    // What tells the host to look.
-    std::fs::write(bad.path("outbound.db-journal"), "")?;
-    Ok(std::fs::remove_file(bad.path("outbound.db-journal"))?)
+    Ok(conn.execute_batch("CREATE TABLE x (y)")?)
 }
 
 /// The same file, with other bytes.
@@ -92,16 +110,15 @@ fn sparse(bad: &Bad) -> anyhow::Result<()> {
     Ok(std::fs::File::options().write(true).open(bad.path("outbound.db"))?.set_len(10 << 30)?)
 }
 
-/// Makes the host look, as any commit in the box does.
-fn poke(bad: &Bad) {
+/// Makes the host look: a commit in the box, and somebody who writes.
+fn poke(ward: &Ward, bad: &Bad) -> anyhow::Result<()> {
     let journal = bad.path("outbound.db-journal");
     if journal.symlink_metadata().is_err() {
-        std::fs::write(&journal, "x").ok();
-        std::fs::remove_file(&journal).ok();
-    } else {
-        // Hard links count as writes to the folder, not to the file; a rename away and back does.
-        bad.dir.writable().join("x");
+        std::fs::write(&journal, "")?;
+        std::fs::remove_file(&journal)?;
     }
+    ward.rig.platform.dm(&bad.name, "echo are you there");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +129,7 @@ async fn a_hostile_outbox_is_put_in_quarantine() -> anyhow::Result<()> {
     let attack = async |_| {
         for (kind, bad) in kinds.iter().zip(&bad) {
             (kind.attack)(&ward, bad)?;
-            poke(bad);
+            poke(&ward, bad)?;
         }
         Ok(())
     };
@@ -124,6 +141,68 @@ async fn a_hostile_outbox_is_put_in_quarantine() -> anyhow::Result<()> {
         Ok(())
     };
     undisturbed(&ward, "database", attack, calm).await?;
+    ward.is_unharmed()?;
+    ward.rig.stop().await
+}
+
+/// A journal that makes whoever plays it delete the file that it names.
+fn journal(super_journal: &Path, pages: u32) -> Vec<u8> {
+    let name = super_journal.as_os_str().as_bytes();
+    let sum: u32 = name.iter().map(|b| u32::from(*b)).sum();
+    let length = u32::try_from(name.len()).unwrap_or(0);
+    let mut journal = vec![0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
+    for number in [0, 0x1234, pages, 512, 4096] {
+        journal.extend(u32::to_be_bytes(number));
+    }
+    journal.resize(512, 0);
+    // The page that holds SQLite's locks never holds data: in a journal its number marks the name.
+    journal.extend((0x4000_0000_u32 / 4096 + 1).to_be_bytes());
+    journal.extend(name);
+    journal.extend(length.to_be_bytes());
+    journal.extend(sum.to_be_bytes());
+    journal.extend([0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7]);
+    journal
+}
+
+#[tokio::test]
+async fn a_planted_journal_is_played_in_the_box_only() -> anyhow::Result<()> {
+    let (mut ward, bad) = Ward::new("journal", 0, &["journal"]).await?;
+    let bad = &bad[0];
+    for running in [true, false] {
+        if !running {
+            ward.stops(bad).await?;
+        }
+        let pages = u32::try_from(std::fs::metadata(bad.path("outbound.db"))?.len() / 4096)?;
+        std::fs::write(bad.path("outbound.db-journal"), journal(&ward.secret(), pages))?;
+        ward.answers(&bad.name, "after the journal").await?;
+        ward.is_unharmed()?;
+    }
+    ward.rig.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endless_messages_are_cut_off() -> anyhow::Result<()> {
+    let (mut ward, bad) = Ward::new("endless", GOOD, &["endless"]).await?;
+    let attack = async |round| {
+        let mut conn = Connection::open(bad[0].path("outbound.db"))?;
+        conn.busy_timeout(super::SOON)?;
+        let tx = conn.transaction()?;
+        for n in 0..30_000 {
+            tx.prepare_cached(
+                "INSERT INTO messages_out (id, timestamp, kind, platform_id, channel_type, content)
+                 VALUES (?1, '2026-01-01 00:00:00', 'chat', 'endless', 'fake', '{\"text\": \"spam\"}')",
+            )?
+            .execute([format!("spam-{round}-{n}")])?;
+        }
+        Ok(tx.commit()?)
+    };
+    let calm = async || {
+        ward.is_quarantined(&bad[0], "messages that nobody asked for").await?;
+        ward.clear(&bad[0]).await
+    };
+    undisturbed(&ward, "endless", attack, calm).await?;
+    let spam = ward.rig.platform.texts("endless").iter().filter(|t| *t == "spam").count();
+    ensure!(spam < 1000, "{spam} were sent");
     ward.is_unharmed()?;
     ward.rig.stop().await
 }

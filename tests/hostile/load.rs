@@ -18,7 +18,11 @@ pub(super) const WINDOW: Duration = Duration::from_secs(8);
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
 
 /// Everybody chats for this long; returns how long each answer took, the shortest first.
-pub(super) async fn chat(ward: &Ward, tag: &str, window: Duration) -> anyhow::Result<Vec<Duration>> {
+pub(super) async fn chat(
+    ward: &Ward,
+    tag: &str,
+    window: Duration,
+) -> anyhow::Result<Vec<Duration>> {
     let (platform, waiting) = (ward.rig.platform.clone(), Waiting::default());
     let listener = tokio::spawn(listen(platform.clone(), waiting.clone()));
     let until = Instant::now() + window;

@@ -59,10 +59,15 @@ async fn a_failing_start_is_told_and_tried_again() -> anyhow::Result<()> {
     sim.rig.chat("c1", &agent)?;
     sim.start().await?;
     sim.rig.platform.dm("c1", "hello");
-    let answered = sim.rig.platform.until(EVER, |p| p.texts("c1").iter().any(|t| t == "echo: hello")).await;
+    let answered =
+        sim.rig.platform.until(EVER, |p| p.texts("c1").iter().any(|t| t == "echo: hello")).await;
     assert!(answered);
     let texts = sim.rig.platform.texts("c1");
-    assert_eq!(texts.iter().filter(|t| t.contains("cannot start right now")).count(), 1, "{texts:?}");
+    assert_eq!(
+        texts.iter().filter(|t| t.contains("cannot start right now")).count(),
+        1,
+        "{texts:?}"
+    );
     assert_eq!(sim.driver.counts().1, 1);
     sim.stop().await;
     Ok(())

@@ -41,7 +41,10 @@ async fn a_rejected_message_is_told_once_to_agent_and_chat() -> anyhow::Result<(
     sim.start().await?;
     sim.rig.platform.reject_containing("unwanted");
     sim.rig.platform.dm("c1", "unwanted words");
-    sim.rig.platform.until(EVER, |p| p.texts("c1").iter().any(|t| t.contains("could not be delivered"))).await;
+    sim.rig
+        .platform
+        .until(EVER, |p| p.texts("c1").iter().any(|t| t.contains("could not be delivered")))
+        .await;
     sim.rig.platform.dm("c1", "fine words");
     sim.rig.platform.until(EVER, |p| p.texts("c1").iter().any(|t| t == "echo: fine words")).await;
     sim.stop().await;
@@ -49,13 +52,24 @@ async fn a_rejected_message_is_told_once_to_agent_and_chat() -> anyhow::Result<(
     sim.rig.platform.dm("c1", "more");
     sim.rig.platform.until(EVER, |p| p.texts("c1").iter().any(|t| t == "echo: more")).await;
     let texts = sim.rig.platform.texts("c1");
-    assert_eq!(texts.iter().filter(|t| t.contains("could not be delivered")).count(), 1, "{texts:?}");
+    assert_eq!(
+        texts.iter().filter(|t| t.contains("could not be delivered")).count(),
+        1,
+        "{texts:?}"
+    );
     let session = sim.rig.sessions(&agent)?.remove(0);
     let inbound = rusqlite::Connection::open(sim.rig.dir(&agent, &session)?.inbound())?;
-    let notes: i64 = inbound.query_row("SELECT COUNT(*) FROM messages_in WHERE content LIKE '%was not delivered%'", [], |r| r.get(0))?;
+    let notes: i64 = inbound.query_row(
+        "SELECT COUNT(*) FROM messages_in WHERE content LIKE '%was not delivered%'",
+        [],
+        |r| r.get(0),
+    )?;
     assert_eq!(notes, 1);
     let story = sim.rig.ncl("why m1").await?.to_string();
-    assert!(story.contains("\"rejected\"") && story.contains("the platform refuses this"), "{story}");
+    assert!(
+        story.contains("\"rejected\"") && story.contains("the platform refuses this"),
+        "{story}"
+    );
     sim.stop().await;
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! Who answers, in which session.
 
 use super::{EVER, Sim};
-use nanoclaw_central::{Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode, UnknownSenderPolicy, Wiring};
+use nanoclaw_central::{
+    Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode, UnknownSenderPolicy,
+    Wiring,
+};
 use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, WiringId};
 use nanoclaw_testkit::platform::Said;
 use std::time::Duration;
@@ -21,7 +24,12 @@ fn group(sim: &Sim, id: &str) -> anyhow::Result<ChatId> {
     Ok(chat)
 }
 
-fn wire(sim: &Sim, chat: &ChatId, agent: &AgentId, change: impl FnOnce(&mut Wiring)) -> anyhow::Result<()> {
+fn wire(
+    sim: &Sim,
+    chat: &ChatId,
+    agent: &AgentId,
+    change: impl FnOnce(&mut Wiring),
+) -> anyhow::Result<()> {
     let mut wiring = Wiring {
         id: WiringId::parse(format!("mga-{chat}-{agent}"))?,
         chat: chat.clone(),
@@ -39,7 +47,16 @@ fn wire(sim: &Sim, chat: &ChatId, agent: &AgentId, change: impl FnOnce(&mut Wiri
 }
 
 fn said(n: u32, chat: &str, thread: Option<&str>, text: &str, mention: bool) -> Said {
-    Said { id: format!("g{n}"), chat: chat.into(), thread: thread.map(Into::into), sender: "eve".into(), text: text.into(), mention, group: true }
+    Said {
+        id: format!("g{n}"),
+        chat: chat.into(),
+        thread: thread.map(Into::into),
+        sender: "eve".into(),
+        text: text.into(),
+        mention,
+        group: true,
+        files: Vec::new(),
+    }
 }
 
 /// Three agents in one chat, each by its own rule; each answers in sessions of its own.
@@ -47,12 +64,21 @@ fn said(n: u32, chat: &str, thread: Option<&str>, text: &str, mention: bool) -> 
 async fn every_wired_agent_decides_for_itself() -> anyhow::Result<()> {
     let mut sim = Sim::new("fanout")?;
     let chat = group(&sim, "room")?;
-    let (all, hey, pattern) = (sim.rig.agent("all", "demo")?, sim.rig.agent("hey", "demo")?, sim.rig.agent("pattern", "demo")?);
-    wire(&sim, &chat, &all, |w| (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into())))?;
+    let (all, hey, pattern) = (
+        sim.rig.agent("all", "demo")?,
+        sim.rig.agent("hey", "demo")?,
+        sim.rig.agent("pattern", "demo")?,
+    );
+    wire(&sim, &chat, &all, |w| {
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into()))
+    })?;
     wire(&sim, &chat, &hey, |_| {})?;
-    wire(&sim, &chat, &pattern, |w| (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(?i)build".into())))?;
+    wire(&sim, &chat, &pattern, |w| {
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(?i)build".into()))
+    })?;
     sim.start().await?;
-    let counted = |n: usize| move |p: &nanoclaw_testkit::platform::Platform| p.texts("room").len() >= n;
+    let counted =
+        |n: usize| move |p: &nanoclaw_testkit::platform::Platform| p.texts("room").len() >= n;
     sim.rig.platform.say(said(1, "room", Some("t1"), "hello", false));
     assert!(sim.rig.platform.until(EVER, counted(1)).await);
     sim.rig.platform.say(said(2, "room", Some("t1"), "hello you", true));
@@ -61,7 +87,14 @@ async fn every_wired_agent_decides_for_itself() -> anyhow::Result<()> {
     assert!(sim.rig.platform.until(EVER, counted(5)).await);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(sim.rig.platform.texts("room").len(), 5, "{:?}", sim.rig.platform.texts("room"));
-    assert_eq!((sim.rig.sessions(&all)?.len(), sim.rig.sessions(&hey)?.len(), sim.rig.sessions(&pattern)?.len()), (2, 1, 1));
+    assert_eq!(
+        (
+            sim.rig.sessions(&all)?.len(),
+            sim.rig.sessions(&hey)?.len(),
+            sim.rig.sessions(&pattern)?.len()
+        ),
+        (2, 1, 1)
+    );
     let threads: Vec<_> = sim.rig.platform.shown().iter().map(|s| s.thread.clone()).collect();
     assert_eq!(threads.iter().filter(|t| t.as_deref() == Some("t2")).count(), 2, "{threads:?}");
     sim.stop().await;
@@ -74,7 +107,9 @@ async fn accumulated_messages_wait_for_a_mention() -> anyhow::Result<()> {
     let mut sim = Sim::new("accumulate")?;
     let chat = group(&sim, "room")?;
     let agent = sim.rig.agent("andy", "demo")?;
-    wire(&sim, &chat, &agent, |w| (w.ignored, w.session_mode) = (IgnoredPolicy::Accumulate, SessionMode::AgentShared))?;
+    wire(&sim, &chat, &agent, |w| {
+        (w.ignored, w.session_mode) = (IgnoredPolicy::Accumulate, SessionMode::AgentShared)
+    })?;
     sim.start().await?;
     for n in 0..3 {
         sim.rig.platform.say(said(n, "room", None, &format!("chatter {n}"), false));
@@ -100,7 +135,8 @@ async fn a_sticky_mention_holds_for_its_thread_only() -> anyhow::Result<()> {
     let chat = group(&sim, "room")?;
     let agent = sim.rig.agent("andy", "demo")?;
     wire(&sim, &chat, &agent, |w| {
-        (w.engage_mode, w.session_mode, w.ignored) = (Some(EngageMode::MentionSticky), SessionMode::PerThread, IgnoredPolicy::Accumulate);
+        (w.engage_mode, w.session_mode, w.ignored) =
+            (Some(EngageMode::MentionSticky), SessionMode::PerThread, IgnoredPolicy::Accumulate);
     })?;
     sim.start().await?;
     sim.rig.platform.say(said(1, "room", Some("t2"), "nobody asked", false));
@@ -122,7 +158,9 @@ async fn a_broken_pattern_refuses_and_complains() -> anyhow::Result<()> {
     let mut sim = Sim::new("pattern")?;
     let chat = group(&sim, "room")?;
     let agent = sim.rig.agent("andy", "demo")?;
-    wire(&sim, &chat, &agent, |w| (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(".into())))?;
+    wire(&sim, &chat, &agent, |w| {
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(".into()))
+    })?;
     let owner = nanoclaw_contract::ids::UserId::parse("fake:boss")?;
     let central = sim.rig.central()?;
     let now = nanoclaw_contract::time::Timestamp::now();
@@ -132,7 +170,11 @@ async fn a_broken_pattern_refuses_and_complains() -> anyhow::Result<()> {
     sim.start().await?;
     sim.rig.platform.say(said(1, "room", None, "((((", true));
     assert!(sim.rig.platform.until(EVER, |p| !p.texts("boss").is_empty()).await);
-    assert!(sim.rig.platform.texts("boss")[0].contains("andy cannot answer"), "{:?}", sim.rig.platform.texts("boss"));
+    assert!(
+        sim.rig.platform.texts("boss")[0].contains("andy cannot answer"),
+        "{:?}",
+        sim.rig.platform.texts("boss")
+    );
     assert!(sim.rig.platform.texts("room").is_empty());
     sim.stop().await;
     Ok(())
@@ -144,10 +186,14 @@ async fn redelivery_is_a_no_op_and_strangers_are_refused() -> anyhow::Result<()>
     let mut sim = Sim::new("again")?;
     let agent = sim.rig.agent("andy", "demo")?;
     let chat = group(&sim, "room")?;
-    wire(&sim, &chat, &agent, |w| (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None))?;
+    wire(&sim, &chat, &agent, |w| {
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None)
+    })?;
     let closed = group(&sim, "closed")?;
     sim.rig.central()?.set_chat_policy(&closed, UnknownSenderPolicy::Strict)?;
-    wire(&sim, &closed, &agent, |w| (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None))?;
+    wire(&sim, &closed, &agent, |w| {
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None)
+    })?;
     sim.start().await?;
     for _ in 0..3 {
         sim.rig.platform.say(said(1, "room", None, "once", true));

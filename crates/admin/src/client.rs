@@ -12,11 +12,16 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Sends one question and waits for its answer.
 pub async fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
     let lost = |what: &str, e: &dyn std::fmt::Display| {
-        Failure::new(Code::TransportError, format!("{what}: {e}. Is the host running? Start it with `nanoclaw start`."))
+        Failure::new(
+            Code::TransportError,
+            format!("{what}: {e}. Is the host running? Start it with `nanoclaw start`."),
+        )
     };
-    let stream = UnixStream::connect(socket).await.map_err(|e| lost("the host is not reached", &e))?;
+    let stream =
+        UnixStream::connect(socket).await.map_err(|e| lost("the host is not reached", &e))?;
     let (reader, mut writer) = stream.into_split();
-    let mut line = serde_json::to_string(request).map_err(|e| lost("the question cannot be written", &e))?;
+    let mut line =
+        serde_json::to_string(request).map_err(|e| lost("the question cannot be written", &e))?;
     line.push('\n');
     writer.write_all(line.as_bytes()).await.map_err(|e| lost("the host does not listen", &e))?;
     let mut answer = String::new();
@@ -27,7 +32,8 @@ pub async fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
         Ok(Err(e)) => return Err(lost("the host hung up", &e)),
         Err(_) => return Err(lost("the host does not answer", &format!("waited {ANSWER_MAX:?}"))),
     }
-    let frame: Frame = serde_json::from_str(&answer).map_err(|e| lost("the answer is not understood", &e))?;
+    let frame: Frame =
+        serde_json::from_str(&answer).map_err(|e| lost("the answer is not understood", &e))?;
     match frame.error {
         Some(failure) => Err(failure),
         None => Ok(frame.data.unwrap_or_default()),

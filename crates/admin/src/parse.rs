@@ -22,12 +22,18 @@ pub enum Asked {
 pub fn parse(words: &[String]) -> Result<Asked, Failure> {
     let json = words.iter().any(|w| w == "--json");
     let words: Vec<_> = words.iter().filter(|w| *w != "--json").cloned().collect();
-    if words.is_empty() || words.iter().any(|w| w == "--help" || w == "-h") || words.first().is_some_and(|w| w == "help") {
+    if words.is_empty()
+        || words.iter().any(|w| w == "--help" || w == "-h")
+        || words.first().is_some_and(|w| w == "help")
+    {
         return Ok(Asked::Help(help(words.iter().find(|w| !w.starts_with('-') && *w != "help"))));
     }
     let Some((verb, named)) = table::find(&words) else {
         let word = words.first().map_or("", String::as_str);
-        return Err(Failure::new(Code::UnknownCommand, format!("there is no command {word:?}; see `ncl help`")));
+        return Err(Failure::new(
+            Code::UnknownCommand,
+            format!("there is no command {word:?}; see `ncl help`"),
+        ));
     };
     let args = arguments(verb, words.get(named..).unwrap_or_default())?;
     Ok(Asked::Do { request: Request { id: "1".into(), command: verb.command(), args }, json })
@@ -43,7 +49,10 @@ fn arguments(verb: &Verb, words: &[String]) -> Result<Map<String, Value>, Failur
                 return Err(bad(format!("`ncl {}` takes no {word:?}", shown(verb))));
             }
             if args.insert("id".into(), word.clone().into()).is_some() {
-                return Err(bad(format!("one {} at a time", verb.positional.unwrap_or("argument"))));
+                return Err(bad(format!(
+                    "one {} at a time",
+                    verb.positional.unwrap_or("argument")
+                )));
             }
             continue;
         };
@@ -51,7 +60,8 @@ fn arguments(verb: &Verb, words: &[String]) -> Result<Map<String, Value>, Failur
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (flag, words.next().cloned()),
         };
-        let known = name == "id" && verb.positional.is_some() || verb.flags.iter().any(|(f, _)| *f == name);
+        let known =
+            name == "id" && verb.positional.is_some() || verb.flags.iter().any(|(f, _)| *f == name);
         match value {
             _ if !known => return Err(bad(format!("`ncl {}` has no flag --{name}", shown(verb)))),
             None => return Err(bad(format!("--{name} needs a value"))),
@@ -59,7 +69,9 @@ fn arguments(verb: &Verb, words: &[String]) -> Result<Map<String, Value>, Failur
         };
     }
     match verb.positional {
-        Some(what) if !args.contains_key("id") => Err(bad(format!("which one? `ncl {} {what}`", shown(verb)))),
+        Some(what) if !args.contains_key("id") => {
+            Err(bad(format!("which one? `ncl {} {what}`", shown(verb))))
+        }
         _ => Ok(args),
     }
 }
@@ -70,7 +82,8 @@ fn shown(verb: &Verb) -> String {
 
 /// Help on everything, or on one resource.
 fn help(resource: Option<&String>) -> String {
-    let wanted: Vec<_> = VERBS.iter().filter(|v| resource.is_none_or(|r| v.resource == r)).collect();
+    let wanted: Vec<_> =
+        VERBS.iter().filter(|v| resource.is_none_or(|r| v.resource == r)).collect();
     let wanted = if wanted.is_empty() { VERBS.iter().collect() } else { wanted };
     let mut text = String::from("ncl: see and steer this install\n\n");
     for verb in wanted {

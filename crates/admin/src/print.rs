@@ -28,7 +28,9 @@ fn block(value: &Value, indent: usize) -> String {
     let lines: Vec<_> = rows
         .iter()
         .map(|row| match row {
-            Value::Object(map) => map.values().map(cell).filter(|c| !c.is_empty()).collect::<Vec<_>>().join("  "),
+            Value::Object(map) => {
+                map.values().map(cell).filter(|c| !c.is_empty()).collect::<Vec<_>>().join("  ")
+            }
             other => cell(other),
         })
         .collect();
@@ -40,16 +42,29 @@ fn table(columns: &[&str], rows: &[Value]) -> String {
         return "none\n".into();
     }
     let names: Vec<String> = if columns.is_empty() {
-        rows.first().and_then(Value::as_object).map(|m| m.keys().cloned().collect()).unwrap_or_default()
+        rows.first()
+            .and_then(Value::as_object)
+            .map(|m| m.keys().cloned().collect())
+            .unwrap_or_default()
     } else {
         columns.iter().map(|c| (*c).to_owned()).collect()
     };
-    let cells: Vec<Vec<String>> =
-        rows.iter().map(|row| names.iter().map(|n| short(&row.get(n).map(cell).unwrap_or_default())).collect()).collect();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| names.iter().map(|n| short(&row.get(n).map(cell).unwrap_or_default())).collect())
+        .collect();
     let widths: Vec<usize> = names
         .iter()
         .enumerate()
-        .map(|(n, name)| cells.iter().filter_map(|r| r.get(n)).map(|c| c.chars().count()).max().unwrap_or(0).max(name.len()))
+        .map(|(n, name)| {
+            cells
+                .iter()
+                .filter_map(|r| r.get(n))
+                .map(|c| c.chars().count())
+                .max()
+                .unwrap_or(0)
+                .max(name.len())
+        })
         .collect();
     let line = |cells: &[String]| {
         let padded: Vec<_> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect();

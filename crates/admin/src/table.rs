@@ -20,16 +20,28 @@ pub struct Verb {
 impl Verb {
     /// Its name on the wire.
     pub fn command(&self) -> String {
-        if self.verb.is_empty() { self.resource.to_owned() } else { format!("{}-{}", self.resource, self.verb) }
+        if self.verb.is_empty() {
+            self.resource.to_owned()
+        } else {
+            format!("{}-{}", self.resource, self.verb)
+        }
     }
 }
 
 const NONE: &[(&str, &str)] = &[];
-const PAGE: &[(&str, &str)] = &[("limit", "rows, 200 if not said"), ("offset", "rows to leave out")];
+const PAGE: &[(&str, &str)] =
+    &[("limit", "rows, 200 if not said"), ("offset", "rows to leave out")];
 
 /// The list.
 pub const VERBS: &[Verb] = &[
-    Verb { resource: "status", verb: "", positional: None, flags: NONE, about: "channels, boxes, problems", columns: &[] },
+    Verb {
+        resource: "status",
+        verb: "",
+        positional: None,
+        flags: NONE,
+        about: "channels, boxes, problems",
+        columns: &[],
+    },
     Verb {
         resource: "why",
         verb: "",
@@ -46,7 +58,14 @@ pub const VERBS: &[Verb] = &[
         about: "sessions, newest first; a quarantined one shows its reason",
         columns: &["id", "agent", "chat", "thread", "state", "last_active", "reason"],
     },
-    Verb { resource: "sessions", verb: "get", positional: Some("SESSION"), flags: NONE, about: "one session", columns: &[] },
+    Verb {
+        resource: "sessions",
+        verb: "get",
+        positional: Some("SESSION"),
+        flags: NONE,
+        about: "one session",
+        columns: &[],
+    },
     Verb {
         resource: "sessions",
         verb: "clear",
@@ -55,7 +74,14 @@ pub const VERBS: &[Verb] = &[
         about: "ends a quarantine: puts the damaged outbox aside and starts a fresh one",
         columns: &[],
     },
-    Verb { resource: "sessions", verb: "stop", positional: Some("SESSION"), flags: NONE, about: "stops its box; work starts it again", columns: &[] },
+    Verb {
+        resource: "sessions",
+        verb: "stop",
+        positional: Some("SESSION"),
+        flags: NONE,
+        about: "stops its box; work starts it again",
+        columns: &[],
+    },
     Verb {
         resource: "dead-letters",
         verb: "list",
@@ -64,8 +90,22 @@ pub const VERBS: &[Verb] = &[
         about: "messages that were given up",
         columns: &["id", "session", "to", "attempts", "last_error", "last_at"],
     },
-    Verb { resource: "dead-letters", verb: "replay", positional: Some("MESSAGE|all"), flags: NONE, about: "tries them again", columns: &[] },
-    Verb { resource: "groups", verb: "list", positional: None, flags: NONE, about: "agents", columns: &["id", "name", "folder", "provider"] },
+    Verb {
+        resource: "dead-letters",
+        verb: "replay",
+        positional: Some("MESSAGE|all"),
+        flags: NONE,
+        about: "tries them again",
+        columns: &[],
+    },
+    Verb {
+        resource: "groups",
+        verb: "list",
+        positional: None,
+        flags: NONE,
+        about: "agents",
+        columns: &["id", "name", "folder", "provider"],
+    },
     Verb {
         resource: "messaging-groups",
         verb: "list",
@@ -80,7 +120,16 @@ pub const VERBS: &[Verb] = &[
         positional: None,
         flags: NONE,
         about: "which agent answers in which chat, and when",
-        columns: &["id", "chat", "agent", "engage", "pattern", "session_mode", "senders", "ignored"],
+        columns: &[
+            "id",
+            "chat",
+            "agent",
+            "engage",
+            "pattern",
+            "session_mode",
+            "senders",
+            "ignored",
+        ],
     },
     Verb {
         resource: "dropped-messages",

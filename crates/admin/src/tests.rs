@@ -18,9 +18,18 @@ fn asked(line: &str) -> (String, serde_json::Value, bool) {
 #[test]
 fn words_become_commands() {
     assert_eq!(asked("sessions"), ("sessions-list".into(), json!({}), false));
-    assert_eq!(asked("sessions list --limit 5 --json"), ("sessions-list".into(), json!({"limit": "5"}), true));
-    assert_eq!(asked("sessions clear sess-1"), ("sessions-clear".into(), json!({"id": "sess-1"}), false));
-    assert_eq!(asked("sessions clear --id=sess-1"), ("sessions-clear".into(), json!({"id": "sess-1"}), false));
+    assert_eq!(
+        asked("sessions list --limit 5 --json"),
+        ("sessions-list".into(), json!({"limit": "5"}), true)
+    );
+    assert_eq!(
+        asked("sessions clear sess-1"),
+        ("sessions-clear".into(), json!({"id": "sess-1"}), false)
+    );
+    assert_eq!(
+        asked("sessions clear --id=sess-1"),
+        ("sessions-clear".into(), json!({"id": "sess-1"}), false)
+    );
     assert_eq!(asked("why list"), ("why".into(), json!({"id": "list"}), false));
 }
 

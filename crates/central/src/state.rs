@@ -74,20 +74,19 @@ impl Central {
         self.list("session_due", sql, params![now.as_millisecond(), limit], |r| r.get(0))
     }
 
-    /// How far the session's messages and acknowledgements were read: (out, ack).
-    pub fn cursors(&self, session: &SessionId) -> Result<(i64, i64)> {
-        let sql = "SELECT out_rowid, ack_rowid FROM session_cursors WHERE session_id = ?1";
-        let found = self.one("read the cursors", sql, [session], |r| Ok((r.get(0)?, r.get(1)?)))?;
-        Ok(found.unwrap_or((0, 0)))
+    /// How far the session's outbox was settled.
+    pub fn out_cursor(&self, session: &SessionId) -> Result<i64> {
+        let sql = "SELECT out_rowid FROM session_cursors WHERE session_id = ?1";
+        Ok(self.one("read the cursor", sql, [session], |r| r.get(0))?.unwrap_or(0))
     }
 
-    /// Says how far they were read.
-    pub fn set_cursors(&self, session: &SessionId, out: i64, ack: i64) -> Result<()> {
+    /// Says how far it was settled.
+    pub fn set_out_cursor(&self, session: &SessionId, out: i64) -> Result<()> {
         self.run(
-            "save the cursors",
-            "INSERT INTO session_cursors (session_id, out_rowid, ack_rowid) VALUES (?1, ?2, ?3)
-             ON CONFLICT (session_id) DO UPDATE SET out_rowid = ?2, ack_rowid = ?3",
-            params![session, out, ack],
+            "save the cursor",
+            "INSERT INTO session_cursors (session_id, out_rowid) VALUES (?1, ?2)
+             ON CONFLICT (session_id) DO UPDATE SET out_rowid = ?2",
+            params![session, out],
         )
         .map(drop)
     }

@@ -32,6 +32,8 @@ pub const FILE_BYTES_MAX: u64 = 64 << 20;
 pub const FILES_MAX: usize = 32;
 /// Largest `outbound.db` the host will open.
 pub const OUTBOUND_BYTES_MAX: u64 = 1 << 30;
+/// What v2 looks for in the top folder.
+const LINKS: [&str; 3] = ["outbound.db", "outbox", ".heartbeat"];
 
 /// The folder of one session, seen from the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +95,22 @@ impl SessionDir {
                 .map_err(|e| Error::io(format!("create {}", dir.display()), e))?;
         }
         self.adopt()?;
-        for name in ["outbound.db", "outbox", ".heartbeat"] {
+        crate::inbox::Inbox::open(&self.inbound())?;
+        if !self.outbound().exists() {
+            crate::outbox::create(&self.outbound())?;
+        }
+        Ok(())
+    }
+
+    /// Whether [`SessionDir::seal`] was done: nothing that a crash or a v2 host left is still to be moved.
+    pub fn is_sealed(&self) -> bool {
+        let link = self.root.join(LINKS[LINKS.len() - 1]).symlink_metadata();
+        link.is_ok_and(|m| m.is_symlink()) && self.writable().exists()
+    }
+
+    /// Makes the links that v2 looks for: the last step, after [`SessionDir::create`].
+    pub fn seal(&self) -> Result<(), Error> {
+        for name in LINKS {
             let link = self.root.join(name);
             match std::os::unix::fs::symlink(Path::new("box").join(name), &link) {
                 Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
@@ -101,10 +118,6 @@ impl SessionDir {
                 }
                 _ => {}
             }
-        }
-        crate::inbox::Inbox::open(&self.inbound())?;
-        if !self.outbound().exists() {
-            crate::outbox::create(&self.outbound())?;
         }
         Ok(())
     }

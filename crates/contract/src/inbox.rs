@@ -293,7 +293,11 @@ impl Inbox {
 
     /// Ends every live row of a task; returns how many there were.
     pub fn cancel_task(&self, id: &str) -> Result<usize, Error> {
-        self.task_rows("UPDATE messages_in SET status = 'completed', recurrence = NULL", "'pending', 'paused'", id)
+        self.task_rows(
+            "UPDATE messages_in SET status = 'completed', recurrence = NULL",
+            "'pending', 'paused'",
+            id,
+        )
     }
 
     /// Puts a task on hold.
@@ -319,8 +323,9 @@ impl Inbox {
                 content = CASE WHEN ?2 IS NULL THEN content ELSE json_set(content, '$.prompt', ?2) END,
                 process_after = COALESCE(?3, process_after)
              WHERE kind = 'task' AND status IN ('pending', 'paused') AND (id = ?1 OR series_id = ?1)";
-        let changed =
-            tx.execute(sql, params![id, change.prompt, change.process_after.map(time::iso)]).step("update task")?;
+        let changed = tx
+            .execute(sql, params![id, change.prompt, change.process_after.map(time::iso)])
+            .step("update task")?;
         tx.commit().step("commit update")?;
         Ok(changed)
     }

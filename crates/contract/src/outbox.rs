@@ -7,6 +7,7 @@ mod lock;
 
 use crate::ids::{Address, ChannelType, MessageId, OutId, PlatformId, ThreadId};
 use crate::message::{AckStatus, NewOut, OutKind, OutRow};
+use crate::pulse::Tool;
 use crate::time::{self, Timestamp};
 use crate::{Error, OUTBOUND_SQL, Step as _};
 use rusqlite::config::DbConfig;
@@ -25,6 +26,8 @@ pub const CONTENT_BYTES_MAX: usize = 4 << 20;
 const LOOK_BYTES_MAX: usize = 16 << 20;
 /// Most tables and indexes in the schema.
 const SCHEMA_MAX: usize = 100;
+/// Most finished claims that one look reads.
+pub const ACKS_MAX: i64 = 10_000;
 /// Longest time one look at a box's database may take.
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
 
@@ -299,15 +302,6 @@ pub struct BadRow {
     pub why: String,
 }
 
-/// What is known about claims.
-#[derive(Debug, Clone, Default)]
-pub struct Acks {
-    /// Finished rows, in the order in which they were finished.
-    pub done: Vec<(MessageId, AckStatus)>,
-    /// The cursor to go on from.
-    pub cursor: i64,
-}
-
 impl OutboxReader {
     /// Opens the file of a box. Refuses anything that is not exactly our schema.
     pub fn open(path: &Path) -> Result<Self, Error> {
@@ -336,8 +330,12 @@ impl OutboxReader {
                 let bad = |why: String| BadRow { id: r.get(1).ok(), why };
                 let length = content_bytes(r);
                 let row = match length {
-                    0..=CONTENT_BYTES_MAX => out_row(r).map(|(_, row)| row).map_err(|e| bad(e.to_string())),
-                    more => Err(bad(format!("its content has {more} bytes, more than {CONTENT_BYTES_MAX}"))),
+                    0..=CONTENT_BYTES_MAX => {
+                        out_row(r).map(|(_, row)| row).map_err(|e| bad(e.to_string()))
+                    }
+                    more => Err(bad(format!(
+                        "its content has {more} bytes, more than {CONTENT_BYTES_MAX}"
+                    ))),
                 };
                 let deliver_after =
                     r.get::<_, Option<String>>(9).ok().flatten().and_then(|t| time::parse(&t));
@@ -351,23 +349,24 @@ impl OutboxReader {
         })
     }
 
-    /// Claims that ended behind `cursor`.
-    pub fn acks_after(&self, cursor: i64) -> Result<Acks, Error> {
+    /// Claims that ended, the newest [`ACKS_MAX`] of them. There is no cursor: a row that is replaced can get
+    /// the number of one that was deleted.
+    pub fn finished(&self) -> Result<Vec<(MessageId, AckStatus)>, Error> {
         self.guarded(|conn| {
             let mut query = conn
-                .prepare_cached("SELECT rowid, message_id, status FROM processing_ack WHERE rowid > ?1 ORDER BY rowid LIMIT 10000")
+                .prepare_cached(
+                    "SELECT message_id, status FROM processing_ack WHERE status IN ('completed', 'failed')
+                     ORDER BY rowid DESC LIMIT ?1",
+                )
                 .step("read acks")?;
-            let mut rows = query.query([cursor]).step("read acks")?;
-            let mut acks = Acks { done: Vec::new(), cursor };
+            let mut rows = query.query([ACKS_MAX]).step("read acks")?;
+            let mut done = Vec::new();
             while let Some(r) = rows.next().step("read acks")? {
-                acks.cursor = r.get(0).step("read acks")?;
-                if let (Ok(id), Ok(status)) = (r.get(1), r.get(2))
-                    && status != AckStatus::Processing
-                {
-                    acks.done.push((id, status));
+                if let (Ok(id), Ok(status)) = (r.get(0), r.get(1)) {
+                    done.push((id, status));
                 }
             }
-            Ok(acks)
+            Ok(done)
         })
     }
 
@@ -385,6 +384,27 @@ impl OutboxReader {
                 }
             }
             Ok(out)
+        })
+    }
+
+    /// The tool that a v2 runner says is running; our own says it in its pulse.
+    pub fn tool(&self) -> Result<Option<Tool>, Error> {
+        self.guarded(|conn| {
+            if columns(conn, "container_state")?.is_empty() {
+                return Ok(None);
+            }
+            conn.prepare_cached("SELECT current_tool, tool_declared_timeout_ms, tool_started_at FROM container_state WHERE id = 1")
+                .step("read the tool")?
+                .query_row([], |r| {
+                    // What a box writes is taken as it is or not at all.
+                    let (Ok(name), Ok(started)) = (r.get::<_, String>(0), r.get::<_, String>(2)) else { return Ok(None) };
+                    let started = time::parse(&started);
+                    let timeout_ms = r.get(1).unwrap_or(None);
+                    Ok(started.map(|at| Tool { id: String::new(), name, started_ms: at.as_millisecond(), timeout_ms }))
+                })
+                .optional()
+                .step("read the tool")
+                .map(Option::flatten)
         })
     }
 

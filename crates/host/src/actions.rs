@@ -17,7 +17,13 @@ use std::sync::Arc;
 const TASK_BYTES_MAX: usize = 256 << 10;
 
 /// Does one action. Blocks.
-pub(crate) fn run(host: &Arc<Host>, session: &Session, id: &OutId, action: &str, fields: &Map<String, Value>) -> Result<Outcome, HostError> {
+pub(crate) fn run(
+    host: &Arc<Host>,
+    session: &Session,
+    id: &OutId,
+    action: &str,
+    fields: &Map<String, Value>,
+) -> Result<Outcome, HostError> {
     let done = match action {
         "schedule_task" => schedule(host, session, id, fields)?,
         "cancel_task" | "pause_task" | "resume_task" | "update_task" => {
@@ -25,7 +31,13 @@ pub(crate) fn run(host: &Arc<Host>, session: &Session, id: &OutId, action: &str,
         }
         _ => Err(format!("the host knows no action {action:?}")),
     };
-    host.trace(action, None, Some(&session.id), Some(id), done.as_ref().err().map_or("done", |why| why));
+    host.trace(
+        action,
+        None,
+        Some(&session.id),
+        Some(id),
+        done.as_ref().err().map_or("done", |why| why),
+    );
     Ok(match done {
         Ok(()) => Outcome::Sent(None),
         Err(why) => Outcome::Rejected { why },
@@ -37,8 +49,15 @@ fn text<'a>(fields: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
 }
 
 /// A task is an inbound row with a time.
-fn schedule(host: &Arc<Host>, session: &Session, id: &OutId, fields: &Map<String, Value>) -> Result<Result<(), String>, HostError> {
-    let Some(prompt) = text(fields, "prompt") else { return Ok(Err("a task needs a prompt".into())) };
+fn schedule(
+    host: &Arc<Host>,
+    session: &Session,
+    id: &OutId,
+    fields: &Map<String, Value>,
+) -> Result<Result<(), String>, HostError> {
+    let Some(prompt) = text(fields, "prompt") else {
+        return Ok(Err("a task needs a prompt".into()));
+    };
     let script = text(fields, "script");
     if prompt.len() + script.map_or(0, str::len) > TASK_BYTES_MAX {
         return Ok(Err(format!("a task of more than {TASK_BYTES_MAX} bytes")));
@@ -49,7 +68,10 @@ fn schedule(host: &Arc<Host>, session: &Session, id: &OutId, fields: &Map<String
     if text(fields, "recurrence").is_some() {
         return Ok(Err("recurring tasks are not available yet; schedule a single one".into()));
     }
-    let reply = match (text(fields, "channelType").map(ChannelType::parse), text(fields, "platformId").map(PlatformId::parse)) {
+    let reply = match (
+        text(fields, "channelType").map(ChannelType::parse),
+        text(fields, "platformId").map(PlatformId::parse),
+    ) {
         (Some(Ok(channel_type)), Some(Ok(platform_id))) => Some(Address {
             channel_type,
             platform_id,
@@ -74,8 +96,15 @@ fn schedule(host: &Arc<Host>, session: &Session, id: &OutId, fields: &Map<String
     Ok(Ok(()))
 }
 
-fn change(host: &Arc<Host>, session: &Session, action: &str, fields: &Map<String, Value>) -> Result<Result<(), String>, HostError> {
-    let Some(task) = text(fields, "taskId") else { return Ok(Err(format!("{action} needs a taskId"))) };
+fn change(
+    host: &Arc<Host>,
+    session: &Session,
+    action: &str,
+    fields: &Map<String, Value>,
+) -> Result<Result<(), String>, HostError> {
+    let Some(task) = text(fields, "taskId") else {
+        return Ok(Err(format!("{action} needs a taskId")));
+    };
     let change = nanoclaw_contract::inbox::TaskChange {
         prompt: fields.get("prompt").and_then(Value::as_str),
         process_after: text(fields, "processAfter").and_then(time::parse),
@@ -86,5 +115,9 @@ fn change(host: &Arc<Host>, session: &Session, action: &str, fields: &Map<String
         "resume_task" => inbox.resume_task(task),
         _ => inbox.update_task(task, &change),
     })?;
-    Ok(if changed == 0 { Err(format!("{action}: no live task matched id {task:?}")) } else { Ok(()) })
+    Ok(if changed == 0 {
+        Err(format!("{action}: no live task matched id {task:?}"))
+    } else {
+        Ok(())
+    })
 }

@@ -61,7 +61,9 @@ async fn serve(host: Arc<Host>, stream: UnixStream) {
                 let id = request.id.clone();
                 Frame::of(id, run(&host, request).await)
             }
-            Err(e) => Frame::of("", Err(Failure::new(Code::InvalidArgs, format!("not a request: {e}")))),
+            Err(e) => {
+                Frame::of("", Err(Failure::new(Code::InvalidArgs, format!("not a request: {e}"))))
+            }
         };
         let Ok(mut text) = serde_json::to_string(&frame) else { return };
         text.push('\n');
@@ -148,16 +150,24 @@ fn provider_of(host: &Host, agent: &nanoclaw_central::Agent) -> Option<String> {
 
 fn wiring(w: &Result<nanoclaw_central::Wiring, nanoclaw_central::BrokenRow>) -> Value {
     match w {
-        Ok(w) => json!({"id": w.id, "chat": w.chat, "agent": w.agent, "engage": w.engage_mode.map(|m| m.as_str()),
+        Ok(w) => {
+            json!({"id": w.id, "chat": w.chat, "agent": w.agent, "engage": w.engage_mode.map(nanoclaw_central::EngageMode::as_str),
                         "pattern": w.engage_pattern, "session_mode": w.session_mode.as_str(),
-                        "senders": w.sender_scope.as_str(), "ignored": w.ignored.as_str()}),
-        Err(broken) => json!({"id": broken.id, "chat": "", "agent": "", "engage": format!("broken: {}", broken.why)}),
+                        "senders": w.sender_scope.as_str(), "ignored": w.ignored.as_str()})
+        }
+        Err(broken) => {
+            json!({"id": broken.id, "chat": "", "agent": "", "engage": format!("broken: {}", broken.why)})
+        }
     }
 }
 
 fn status(host: &Host) -> Result<Value, HostError> {
-    let quarantined: Vec<_> =
-        host.central.all_quarantined()?.iter().map(|q| json!({"session": q.0, "reason": q.1, "since": q.2})).collect();
+    let quarantined: Vec<_> = host
+        .central
+        .all_quarantined()?
+        .iter()
+        .map(|q| json!({"session": q.0, "reason": q.1, "since": q.2}))
+        .collect();
     Ok(json!({
         "driver": host.driver.name(),
         "channels": host.channels.status(),
@@ -188,8 +198,18 @@ fn session_in_full(host: &Host, s: &Session) -> Result<Value, HostError> {
         map.insert("messages".into(), all.into());
         map.insert("waiting".into(), waiting.into());
         map.insert("undelivered".into(), host.central.pending_deliveries(&s.id)?.len().into());
-        map.insert("wake_failures".into(), host.central.wake_failure(&s.id)?.map(|f| f.last_error).into());
-        map.insert("folder".into(), SessionDir::new(&host.config.data, &s.agent, &s.id)?.root().display().to_string().into());
+        map.insert(
+            "wake_failures".into(),
+            host.central.wake_failure(&s.id)?.map(|f| f.last_error).into(),
+        );
+        map.insert(
+            "folder".into(),
+            SessionDir::new(&host.config.data, &s.agent, &s.id)?
+                .root()
+                .display()
+                .to_string()
+                .into(),
+        );
     }
     Ok(value)
 }
@@ -218,15 +238,21 @@ async fn clear(host: &Arc<Host>, request: &Request) -> Result<Answer, HostError>
     let (h, s) = (host.clone(), session.clone());
     let cleared = blocking(move || {
         if h.central.quarantined(&s.id)?.is_none() {
-            return Ok(Err(Failure::new(Code::InvalidArgs, format!("{} is not in quarantine", s.id))));
+            return Ok(Err(Failure::new(
+                Code::InvalidArgs,
+                format!("{} is not in quarantine", s.id),
+            )));
         }
         if h.central.boxes()?.iter().any(|b| b.session == s.id) {
-            return Ok(Err(Failure::new(Code::InvalidArgs, "its box is still stopping; try again in a moment")));
+            return Ok(Err(Failure::new(
+                Code::InvalidArgs,
+                "its box is still stopping; try again in a moment",
+            )));
         }
         let dir = SessionDir::new(&h.config.data, &s.agent, &s.id)?;
         let aside = dir.root().join(format!("quarantined-{}", h.clock.now().as_millisecond()));
         put_aside(&h, &dir, &aside)?;
-        h.central.set_cursors(&s.id, 0, 0)?;
+        h.central.set_out_cursor(&s.id, 0)?;
         h.central.release(&s.id)?;
         h.trace("cleared", None, Some(&s.id), None, &aside.display().to_string());
         Ok(Ok(json!({"cleared": s.id, "kept": aside.display().to_string()})))
@@ -237,7 +263,8 @@ async fn clear(host: &Arc<Host>, request: &Request) -> Result<Answer, HostError>
 }
 
 fn put_aside(host: &Host, dir: &SessionDir, aside: &Path) -> Result<(), HostError> {
-    std::fs::rename(dir.writable(), aside).map_err(|e| HostError::Io(format!("put {} aside", dir.writable().display()), e))?;
+    std::fs::rename(dir.writable(), aside)
+        .map_err(|e| HostError::Io(format!("put {} aside", dir.writable().display()), e))?;
     dir.create()?;
     host.own_by_box(&[&dir.writable(), &dir.writable().join("outbox"), &dir.outbound()])
 }

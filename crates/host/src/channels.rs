@@ -101,7 +101,10 @@ pub(crate) async fn connect(host: Arc<Host>, def: &'static ChannelDef, start: St
             }
             Err(StartError::Broken(why)) => {
                 tracing::error!(channel = %name, why, "channel cannot start");
-                host.notify_owner(&format!("channel-{name}"), &format!("⚠️ The channel {name} cannot start: {why}"));
+                host.notify_owner(
+                    &format!("channel-{name}"),
+                    &format!("⚠️ The channel {name} cannot start: {why}"),
+                );
                 return host.channels.set(&name, State::Down(why));
             }
             Err(StartError::Unreachable(why)) => {
@@ -118,7 +121,8 @@ impl Host {
     /// A channel is up: what waited for it goes out now, not at its next retry.
     async fn wake_waiting_for(self: &Arc<Self>, channel: &ChannelType) {
         let (host, channel) = (self.clone(), channel.clone());
-        let waiting = crate::blocking(move || Ok(host.central.retry_now(&channel, host.clock.now())?)).await;
+        let waiting =
+            crate::blocking(move || Ok(host.central.retry_now(&channel, host.clock.now())?)).await;
         match waiting {
             Ok(sessions) => {
                 for id in sessions {

@@ -35,7 +35,13 @@ pub(crate) enum Outcome {
 
 impl Ready {
     /// Loads files and ids. Blocks. The inner error is the reason of a refusal.
-    pub(crate) fn load(host: &Host, session: &Session, files: &Files, row: OutRow, out: Out) -> Result<Result<Self, String>, HostError> {
+    pub(crate) fn load(
+        host: &Host,
+        session: &Session,
+        files: &Files,
+        row: OutRow,
+        out: Out,
+    ) -> Result<Result<Self, String>, HostError> {
         let Some(to) = row.to else {
             return Ok(match out {
                 Out::Action { action, fields } => Ok(Self::Action { id: row.id, action, fields }),
@@ -47,9 +53,10 @@ impl Ready {
                 Ok(loaded) => Body::Text { markdown: text, files: loaded },
                 Err(why) => return Ok(Err(why)),
             },
-            Out::Edit { message_id, text } => {
-                Body::Edit { message: platform_id(host, files, &session.id, &message_id)?, markdown: text }
-            }
+            Out::Edit { message_id, text } => Body::Edit {
+                message: platform_id(host, files, &session.id, &message_id)?,
+                markdown: text,
+            },
             Out::React { message_id, emoji } => {
                 Body::React { message: platform_id(host, files, &session.id, &message_id)?, emoji }
             }
@@ -57,14 +64,21 @@ impl Ready {
                 let now = host.clock.now();
                 match host.central.put_question(&question, &session.id, &row.id, &to, now) {
                     Ok(true) => {}
-                    Ok(false) => return Ok(Err(format!("the question id {} is taken", question.question_id))),
+                    Ok(false) => {
+                        return Ok(Err(format!(
+                            "the question id {} is taken",
+                            question.question_id
+                        )));
+                    }
                     Err(nanoclaw_central::Error::Refused(why)) => return Ok(Err(why)),
                     Err(e) => return Err(e.into()),
                 }
                 Body::Ask(question)
             }
             Out::Card { title, text } => Body::Card { title, markdown: text },
-            Out::Action { action, fields } => return Ok(Ok(Self::Action { id: row.id, action, fields })),
+            Out::Action { action, fields } => {
+                return Ok(Ok(Self::Action { id: row.id, action, fields }));
+            }
         };
         let reply_to = match &row.in_reply_to {
             Some(id) => inbound_platform_id(files, id)?,
@@ -93,7 +107,12 @@ fn load_files(files: &Files, id: &OutId, names: &[String]) -> Result<Vec<OutFile
 
 /// What the platform calls the message that an edit or a reaction names: by its own id, by the row that
 /// said it, or by the row that brought it in.
-fn platform_id(host: &Host, files: &Files, session: &SessionId, named: &str) -> Result<PlatformMessageId, HostError> {
+fn platform_id(
+    host: &Host,
+    files: &Files,
+    session: &SessionId,
+    named: &str,
+) -> Result<PlatformMessageId, HostError> {
     if let Ok(out) = OutId::parse(named)
         && let Some(d) = host.central.delivery(session, &out)?
         && d.state == DeliveryState::Sent
@@ -109,14 +128,23 @@ fn platform_id(host: &Host, files: &Files, session: &SessionId, named: &str) -> 
     Ok(PlatformMessageId::parse(named)?)
 }
 
-fn inbound_platform_id(files: &Files, id: &MessageId) -> Result<Option<PlatformMessageId>, HostError> {
+fn inbound_platform_id(
+    files: &Files,
+    id: &MessageId,
+) -> Result<Option<PlatformMessageId>, HostError> {
     let row = files.with(|inbox| inbox.get(id))?;
-    Ok(row.and_then(|(row, _)| Chat::parse(&row.content).id).and_then(|id| PlatformMessageId::parse(id).ok()))
+    Ok(row
+        .and_then(|(row, _)| Chat::parse(&row.content).id)
+        .and_then(|id| PlatformMessageId::parse(id).ok()))
 }
 
 impl Host {
     /// Hands a row to its channel, or does what it asks for.
-    pub(crate) async fn dispatch(self: &Arc<Self>, session: &Session, ready: Ready) -> Result<Outcome, HostError> {
+    pub(crate) async fn dispatch(
+        self: &Arc<Self>,
+        session: &Session,
+        ready: Ready,
+    ) -> Result<Outcome, HostError> {
         match ready {
             Ready::Send(message) => Ok(self.send(&message).await),
             Ready::Action { id, action, fields } => {

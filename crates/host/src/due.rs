@@ -20,7 +20,13 @@ pub(crate) async fn run(host: Arc<Host>) {
         };
         let until = next.unwrap_or_else(|| Instant::now() + AT_LEAST_EVERY);
         // Either way the next tick looks again.
-        drop(tokio::time::timeout_at(until.min(Instant::now() + AT_LEAST_EVERY), host.due_changed.notified()).await);
+        drop(
+            tokio::time::timeout_at(
+                until.min(Instant::now() + AT_LEAST_EVERY),
+                host.due_changed.notified(),
+            )
+            .await,
+        );
     }
 }
 
@@ -66,7 +72,9 @@ pub(crate) async fn recover(host: Arc<Host>) {
         });
         let (seen, waiting) = match page.await {
             Ok(page) => page,
-            Err(e) => return tracing::error!(error = %e, "sessions were not looked through after the crash"),
+            Err(e) => {
+                return tracing::error!(error = %e, "sessions were not looked through after the crash");
+            }
         };
         for id in &waiting {
             host.wake(id);
@@ -79,7 +87,10 @@ pub(crate) async fn recover(host: Arc<Host>) {
     }
 }
 
-fn needs_attention(dir: &nanoclaw_contract::dir::SessionDir, now: nanoclaw_contract::time::Timestamp) -> bool {
+fn needs_attention(
+    dir: &nanoclaw_contract::dir::SessionDir,
+    now: nanoclaw_contract::time::Timestamp,
+) -> bool {
     let due = nanoclaw_contract::inbox::Inbox::open(&dir.inbound()).and_then(|i| i.due(now));
     // What cannot be read is looked at by the session's own task, which knows what to do about it.
     !matches!(due, Ok(nanoclaw_contract::inbox::Due::Never))

@@ -9,8 +9,13 @@ use crate::route::{self, Decision, Facts, Filtered, Listener, Routed, Threads};
 use crate::session::Files;
 use crate::{Host, HostError, blocking, fault};
 use async_trait::async_trait;
-use nanoclaw_central::{Agent, Chat, Dropped, EngageMode, IgnoredPolicy, OpenQuestion, SenderScope, Session, SessionMode, UnknownSenderPolicy, Wiring};
-use nanoclaw_channel::{Answer, AnswerOutcome, ChatKind, InFile, Inbound, Ingress, IngressError, Mention, Sender};
+use nanoclaw_central::{
+    Agent, Chat, Dropped, EngageMode, IgnoredPolicy, OpenQuestion, SenderScope, Session,
+    SessionMode, UnknownSenderPolicy, Wiring,
+};
+use nanoclaw_channel::{
+    Answer, AnswerOutcome, ChatKind, InFile, Inbound, Ingress, IngressError, Mention, Sender,
+};
 use nanoclaw_contract::content::{self, Attachment};
 use nanoclaw_contract::dir::{FILE_BYTES_MAX, FILES_MAX};
 use nanoclaw_contract::ids::{self, Address, ChannelType, ChatId, MessageId, UserId, WiringId};
@@ -32,10 +37,14 @@ impl Ingress for Door {
             return Err(IngressError("the host is stopping".into()));
         }
         let host = self.0.clone();
-        let written = blocking(move || accept(&host, message)).await.map_err(|e| IngressError(e.to_string()))?;
+        let written = blocking(move || accept(&host, message))
+            .await
+            .map_err(|e| IngressError(e.to_string()))?;
         for w in written.iter().filter(|w| w.trigger == Trigger::Wake) {
             let handle = self.0.wake(&w.session.id);
-            if let (Some(at), Some(channel)) = (w.follow.clone(), self.0.channels.get(&w.reply.channel_type)) {
+            if let (Some(at), Some(channel)) =
+                (w.follow.clone(), self.0.channels.get(&w.reply.channel_type))
+            {
                 tokio::spawn(async move { channel.subscribe(&at).await });
             }
             if w.pushed == Pushed::New {
@@ -49,8 +58,9 @@ impl Ingress for Door {
 
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
         let host = self.0.clone();
-        let (outcome, session) =
-            blocking(move || take_answer(&host, &answer)).await.map_err(|e| IngressError(e.to_string()))?;
+        let (outcome, session) = blocking(move || take_answer(&host, &answer))
+            .await
+            .map_err(|e| IngressError(e.to_string()))?;
         if let Some(session) = session {
             self.0.wake(&session.id);
         }
@@ -73,7 +83,9 @@ struct Written {
 /// The story of one message. Blocks.
 fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError> {
     if message.text.len() > TEXT_BYTES_MAX || message.files.len() > FILES_MAX {
-        return Err(HostError::Inbox(format!("more than {TEXT_BYTES_MAX} bytes of text or {FILES_MAX} files")));
+        return Err(HostError::Inbox(format!(
+            "more than {TEXT_BYTES_MAX} bytes of text or {FILES_MAX} files"
+        )));
     }
     let user = match &message.person {
         Some(person) => known(host, person, &message.sender)?,
@@ -91,7 +103,8 @@ fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError>
 fn person(host: &Host, channel: &ChannelType, sender: &Sender) -> Result<UserId, HostError> {
     let own = format!("{channel}:");
     // Channels may hand out ids that carry their own prefix already; no handle reaches another's.
-    let id = if sender.handle.starts_with(&own) { sender.handle.clone() } else { own + &sender.handle };
+    let id =
+        if sender.handle.starts_with(&own) { sender.handle.clone() } else { own + &sender.handle };
     known(host, &UserId::parse(id)?, sender)
 }
 
@@ -131,10 +144,18 @@ fn chat_of(host: &Host, message: &Inbound, user: &UserId) -> Result<Option<Chat>
 }
 
 /// An owner who addresses an agent by name in a direct chat of their own need not ask anybody.
-fn wire_for_owner(host: &Host, message: &Inbound, chat: &Chat, user: &UserId) -> Result<(), HostError> {
+fn wire_for_owner(
+    host: &Host,
+    message: &Inbound,
+    chat: &Chat,
+    user: &UserId,
+) -> Result<(), HostError> {
     let Some(name) = &message.only_for else { return Ok(()) };
-    let owner = host.central.roles_of(user)?.iter().any(|(role, _)| *role == nanoclaw_central::Role::Owner);
-    let Some(agent) = host.central.agent_by_name(name)?.filter(|_| owner && message.chat == ChatKind::Direct) else {
+    let owner =
+        host.central.roles_of(user)?.iter().any(|(role, _)| *role == nanoclaw_central::Role::Owner);
+    let Some(agent) =
+        host.central.agent_by_name(name)?.filter(|_| owner && message.chat == ChatKind::Direct)
+    else {
         return Ok(());
     };
     let now = host.clock.now();
@@ -162,7 +183,12 @@ struct Listening {
 }
 
 /// Every agent that listens. Reads only.
-fn gather(host: &Host, message: &Inbound, chat: &Chat, user: &UserId) -> Result<Vec<Listening>, HostError> {
+fn gather(
+    host: &Host,
+    message: &Inbound,
+    chat: &Chat,
+    user: &UserId,
+) -> Result<Vec<Listening>, HostError> {
     let central = &host.central;
     let roles = central.roles_of(user)?;
     let mut all = Vec::new();
@@ -179,7 +205,8 @@ fn gather(host: &Host, message: &Inbound, chat: &Chat, user: &UserId) -> Result<
             Some(thread) => central.is_thread_engaged(&wiring.agent, &chat.id, thread)?,
             None => false,
         };
-        let sender = UserFacts { roles: roles.clone(), member: central.is_member(user, &wiring.agent)? };
+        let sender =
+            UserFacts { roles: roles.clone(), member: central.is_member(user, &wiring.agent)? };
         all.push(Listening { wiring, agent, sender, addressed_before });
     }
     Ok(all)
@@ -187,7 +214,13 @@ fn gather(host: &Host, message: &Inbound, chat: &Chat, user: &UserId) -> Result<
 
 /// Decides for every listener and carries it out, each for itself: one that fails does not keep the others
 /// from theirs.
-fn act(host: &Arc<Host>, message: &Inbound, chat: &Chat, user: &UserId, all: &[Listening]) -> Result<Vec<Written>, HostError> {
+fn act(
+    host: &Arc<Host>,
+    message: &Inbound,
+    chat: &Chat,
+    user: &UserId,
+    all: &[Listening],
+) -> Result<Vec<Written>, HostError> {
     if all.is_empty() {
         drop_(host, message, chat, user, None, "no_agent_wired")?;
         return Ok(Vec::new());
@@ -201,10 +234,15 @@ fn act(host: &Arc<Host>, message: &Inbound, chat: &Chat, user: &UserId, all: &[L
             addressed_before: l.addressed_before,
         })
         .collect();
-    let threads = host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().threads);
+    let threads =
+        host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().threads);
     let facts = Facts {
         chat,
-        said: Said { text: &message.text, mention: message.mention, thread: message.at.thread_id.as_ref() },
+        said: Said {
+            text: &message.text,
+            mention: message.mention,
+            thread: message.at.thread_id.as_ref(),
+        },
         threads: if threads { Threads::Yes } else { Threads::No },
         only_for: message.only_for.as_deref(),
         listeners: &listeners,
@@ -243,7 +281,12 @@ fn act(host: &Arc<Host>, message: &Inbound, chat: &Chat, user: &UserId, all: &[L
 }
 
 /// Says why a message went nowhere, to those who ask and, for a command, to who gave it.
-fn decline(host: &Arc<Host>, message: &Inbound, chat: &Chat, routed: &Routed<'_>) -> Result<(), HostError> {
+fn decline(
+    host: &Arc<Host>,
+    message: &Inbound,
+    chat: &Chat,
+    routed: &Routed<'_>,
+) -> Result<(), HostError> {
     let id = row_id(message, chat, routed.wiring)?;
     host.trace("not for this agent", Some(&id), None, None, routed.decision.why());
     if let Decision::Filtered(Filtered { reply: Some(reply), .. }) = &routed.decision {
@@ -253,7 +296,14 @@ fn decline(host: &Arc<Host>, message: &Inbound, chat: &Chat, routed: &Routed<'_>
     Ok(())
 }
 
-fn drop_(host: &Host, message: &Inbound, chat: &Chat, user: &UserId, wiring: Option<&Wiring>, reason: &str) -> Result<(), HostError> {
+fn drop_(
+    host: &Host,
+    message: &Inbound,
+    chat: &Chat,
+    user: &UserId,
+    wiring: Option<&Wiring>,
+    reason: &str,
+) -> Result<(), HostError> {
     let dropped = Dropped {
         channel_type: &message.at.channel_type,
         platform_id: &message.at.platform_id,
@@ -277,7 +327,13 @@ fn row_id(message: &Inbound, chat: &Chat, wiring: &Wiring) -> Result<MessageId, 
 }
 
 /// ● Writes the message into one inbox.
-fn write(host: &Arc<Host>, message: &Inbound, chat: &Chat, routed: &Routed<'_>, trigger: Trigger) -> Result<Written, HostError> {
+fn write(
+    host: &Arc<Host>,
+    message: &Inbound,
+    chat: &Chat,
+    routed: &Routed<'_>,
+    trigger: Trigger,
+) -> Result<Written, HostError> {
     let wiring = routed.wiring;
     let session = host.resolve(&wiring.agent, &chat.id, &routed.place)?;
     let files = host.files(&session)?;
@@ -314,7 +370,14 @@ fn write(host: &Arc<Host>, message: &Inbound, chat: &Chat, routed: &Routed<'_>, 
         let step = if trigger == Trigger::Wake { "received" } else { "kept as context" };
         host.trace(step, Some(&id), Some(&session.id), None, routed.decision.why());
     }
-    Ok(Written { session, _files: files, trigger, pushed, reply, follow: routed.stay.then(|| message.at.clone()) })
+    Ok(Written {
+        session,
+        _files: files,
+        trigger,
+        pushed,
+        reply,
+        follow: routed.stay.then(|| message.at.clone()),
+    })
 }
 
 /// Puts attachments where the agent sees them. Names are never trusted: what is no plain name is replaced.
@@ -324,13 +387,29 @@ fn stage(files: &Files, id: &MessageId, incoming: &[InFile]) -> Result<Vec<Attac
     for (n, file) in incoming.iter().enumerate() {
         let size = file.bytes.len() as u64;
         let Some(rest) = left.checked_sub(size) else {
-            return Err(HostError::Inbox(format!("its files have more than {FILE_BYTES_MAX} bytes")));
+            return Err(HostError::Inbox(format!(
+                "its files have more than {FILE_BYTES_MAX} bytes"
+            )));
         };
         left = rest;
         let mut name = file.name.clone();
-        if !ids::is_safe_name(&name) || name.starts_with('.') || staged.iter().any(|a: &Attachment| a.name == name) {
-            let ending: String = name.rsplit('.').next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-            name = if ending.is_empty() { format!("attachment-{n}") } else { format!("attachment-{n}.{ending}") };
+        if !ids::is_safe_name(&name)
+            || name.starts_with('.')
+            || staged.iter().any(|a: &Attachment| a.name == name)
+        {
+            let ending: String = name
+                .rsplit('.')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .filter(char::is_ascii_alphanumeric)
+                .take(8)
+                .collect();
+            name = if ending.is_empty() {
+                format!("attachment-{n}")
+            } else {
+                format!("attachment-{n}.{ending}")
+            };
         }
         let path = files.dir.write_inbox_file(id, &name, &file.bytes)?;
         staged.push(Attachment {
@@ -346,13 +425,19 @@ fn stage(files: &Files, id: &MessageId, incoming: &[InFile]) -> Result<Vec<Attac
 }
 
 /// A typed answer to an open question, where the platform has no buttons. The outer `Some`: it was one.
-fn typed_answer(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result<Option<Option<Written>>, HostError> {
-    let buttons = host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().buttons);
+fn typed_answer(
+    host: &Arc<Host>,
+    message: &Inbound,
+    user: &UserId,
+) -> Result<Option<Option<Written>>, HostError> {
+    let buttons =
+        host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().buttons);
     if buttons || message.text.len() > 200 || !message.files.is_empty() {
         return Ok(None);
     }
     let at = &message.at;
-    let open = host.central.questions_in_chat(&at.channel_type, &at.platform_id, at.thread_id.as_ref())?;
+    let open =
+        host.central.questions_in_chat(&at.channel_type, &at.platform_id, at.thread_id.as_ref())?;
     let Some(question) = open.first() else { return Ok(None) };
     let said = message.text.trim();
     let number = said.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
@@ -361,30 +446,56 @@ fn typed_answer(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result<Op
         .or_else(|| question.options.iter().find(|o| o.label.eq_ignore_ascii_case(said)));
     let Some(chosen) = chosen else { return Ok(None) };
     let value = chosen.value.clone();
-    let Some((session, files)) = close(host, &question.clone(), &value, user)? else { return Ok(None) };
-    Ok(Some(Some(Written { session, _files: files, trigger: Trigger::Wake, pushed: Pushed::Duplicate, reply: at.clone(), follow: None })))
+    let Some((session, files)) = close(host, &question.clone(), &value, user)? else {
+        return Ok(None);
+    };
+    Ok(Some(Some(Written {
+        session,
+        _files: files,
+        trigger: Trigger::Wake,
+        pushed: Pushed::Duplicate,
+        reply: at.clone(),
+        follow: None,
+    })))
 }
 
 /// The answer by button. Only in the channel where it was asked, and only once.
-fn take_answer(host: &Arc<Host>, answer: &Answer) -> Result<(AnswerOutcome, Option<Session>), HostError> {
-    let Some(question) = host.central.question(&answer.question)? else { return Ok((AnswerOutcome::Late, None)) };
+fn take_answer(
+    host: &Arc<Host>,
+    answer: &Answer,
+) -> Result<(AnswerOutcome, Option<Session>), HostError> {
+    let Some(question) = host.central.question(&answer.question)? else {
+        return Ok((AnswerOutcome::Late, None));
+    };
     let refused = |why: &str| Ok((AnswerOutcome::Refused { why: why.to_owned() }, None));
     if question.at.as_ref().is_none_or(|at| at.channel_type != answer.channel) {
         return refused("the question was asked elsewhere");
     }
-    let Some(chosen) = question.options.iter().find(|o| o.value == answer.value || o.label == answer.value).cloned() else {
+    let Some(chosen) = question
+        .options
+        .iter()
+        .find(|o| o.value == answer.value || o.label == answer.value)
+        .cloned()
+    else {
         return refused("that is not one of the options");
     };
     let user = person(host, &answer.channel, &answer.sender)?;
     match close(host, &question, &chosen.value, &user)? {
-        Some((session, _)) => Ok((AnswerOutcome::Taken { label: chosen.selected_label }, Some(session))),
+        Some((session, _)) => {
+            Ok((AnswerOutcome::Taken { label: chosen.selected_label }, Some(session)))
+        }
         None => Ok((AnswerOutcome::Late, None)),
     }
 }
 
 /// ● Writes the answer into the asker's inbox, then closes the question: a kill in between repeats the
 /// first, whose id is the question's.
-fn close(host: &Arc<Host>, question: &OpenQuestion, value: &str, user: &UserId) -> Result<Option<(Session, Arc<Files>)>, HostError> {
+fn close(
+    host: &Arc<Host>,
+    question: &OpenQuestion,
+    value: &str,
+    user: &UserId,
+) -> Result<Option<(Session, Arc<Files>)>, HostError> {
     let Some(session) = host.central.session(&question.session)? else { return Ok(None) };
     let files = host.files(&session)?;
     let answer = content::System::QuestionResponse {

@@ -75,7 +75,14 @@ impl Host {
     }
 
     /// Notes a step of a message for `why`. Losing one is no reason to fail the step itself.
-    pub(crate) fn trace(&self, step: &str, message: Option<&MessageId>, session: Option<&SessionId>, out: Option<&OutId>, detail: &str) {
+    pub(crate) fn trace(
+        &self,
+        step: &str,
+        message: Option<&MessageId>,
+        session: Option<&SessionId>,
+        out: Option<&OutId>,
+        detail: &str,
+    ) {
         let ids = nanoclaw_central::TraceIds { message, session, out };
         if let Err(e) = self.central.trace(self.clock.now(), step, &ids, detail) {
             tracing::warn!(step, error = %e, "not traced");
@@ -143,7 +150,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Runs what blocks (files, databases) off the async threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, HostError> + Send + 'static) -> Result<T, HostError> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, HostError> + Send + 'static,
+) -> Result<T, HostError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(HostError::Stopping),

@@ -276,14 +276,17 @@ enum Next {
 impl<'a> Live<'a> {
     async fn load(host: &'a Arc<Host>, handle: &'a Arc<Handle>) -> Result<Self, HostError> {
         let (h, id) = (host.clone(), handle.id.clone());
-        let (session, files, cursors) = blocking(move || {
-            let session = h.central.session(&id)?.ok_or_else(|| HostError::Unknown(format!("session {id}")))?;
+        let (session, files, cursor) = blocking(move || {
+            let session = h
+                .central
+                .session(&id)?
+                .ok_or_else(|| HostError::Unknown(format!("session {id}")))?;
             let files = h.files(&session)?;
-            let cursors = h.central.cursors(&id)?;
-            Ok((session, files, cursors))
+            let cursor = h.central.out_cursor(&id)?;
+            Ok((session, files, cursor))
         })
         .await?;
-        let drain = Drain::new(cursors);
+        let drain = Drain::new(cursor);
         let mut live = Live {
             host,
             handle,
@@ -313,8 +316,8 @@ impl<'a> Live<'a> {
         self.reader = None;
         self.handle.dirty.store(true, Ordering::Release);
         let (host, id) = (self.host.clone(), self.session.id.clone());
-        if let Ok(cursors) = blocking(move || Ok(host.central.cursors(&id)?)).await {
-            self.drain.restart(cursors);
+        if let Ok(cursor) = blocking(move || Ok(host.central.out_cursor(&id)?)).await {
+            self.drain.restart(cursor);
         }
     }
 
@@ -349,7 +352,12 @@ impl<'a> Live<'a> {
         let polled = self.handle.polled.load(Ordering::Acquire);
         let dirty = self.handle.dirty.swap(false, Ordering::AcqRel);
         let soon = self.handle.soon.swap(false, Ordering::AcqRel);
-        if dirty || soon || polled || self.unreadable.is_some() || self.drain.is_due(self.host.clock.now()) {
+        if dirty
+            || soon
+            || polled
+            || self.unreadable.is_some()
+            || self.drain.is_due(self.host.clock.now())
+        {
             self.look(soon && !dirty).await?;
         }
         let retry_at = self.drain.retry_at();
@@ -456,7 +464,10 @@ impl<'a> Live<'a> {
         self.unreadable = None;
         self.host.park(&self.session.id, why).await;
         let key = format!("quarantine-{}", self.host.clock.now().as_millisecond());
-        let text = format!("⚠️ I am off for safety: {why}. The owner can put me back with `ncl sessions clear {}`.", self.session.id);
+        let text = format!(
+            "⚠️ I am off for safety: {why}. The owner can put me back with `ncl sessions clear {}`.",
+            self.session.id
+        );
         self.host.notify_chat(&self.session, &key, &text).await;
         self.handle.nudge();
     }
@@ -473,11 +484,16 @@ impl<'a> Live<'a> {
     }
 
     /// Looks after a running box.
-    async fn attend(&mut self, retry_at: Option<Timestamp>, polled: bool) -> Result<Next, HostError> {
+    async fn attend(
+        &mut self,
+        retry_at: Option<Timestamp>,
+        polled: bool,
+    ) -> Result<Next, HostError> {
         let now = Instant::now();
         let due = self.due().await?;
         let pulse = self.pulse().await;
-        let working = pulse.as_ref().is_some_and(|p| p.pulse.phase != Phase::Idle) || due == Due::Now;
+        let working =
+            pulse.as_ref().is_some_and(|p| p.pulse.phase != Phase::Idle) || due == Due::Now;
         let Some(running) = &mut self.running else { return Ok(Next::Wait(None)) };
         if working {
             running.busy = now;
@@ -521,7 +537,8 @@ impl<'a> Live<'a> {
     /// Judges a working box by what it shows of itself.
     async fn judge(&mut self, seen: Option<Seen>, wake_at: Instant) -> Result<Next, HostError> {
         let now = self.host.clock.now();
-        let oldest_claim = self.oldest_claim(now).await;
+        let steady = seen.as_ref().is_none_or(|s| s.steady);
+        let (oldest_claim, tool) = self.claims_and_tool(now, steady).await;
         let Some(running) = &mut self.running else { return Ok(Next::Wait(Some(wake_at))) };
         let seen = seen.unwrap_or_else(|| Seen {
             pulse: Pulse { phase: Phase::Starting, ..Pulse::default() },
@@ -532,13 +549,15 @@ impl<'a> Live<'a> {
             phase: seen.pulse.phase,
             steady: seen.steady,
             pulse_age: seen.age.unwrap_or_else(|| running.started.elapsed()),
-            tools: seen.pulse.tools,
+            tools: seen.pulse.tools.into_iter().chain(tool).collect(),
             oldest_claim,
             now,
             last_step: running.step,
         };
         match liveness::judge(&facts) {
-            Verdict::Wait { check_again_in } => Ok(Next::Wait(Some(wake_at.min(Instant::now() + check_again_in)))),
+            Verdict::Wait { check_again_in } => {
+                Ok(Next::Wait(Some(wake_at.min(Instant::now() + check_again_in))))
+            }
             Verdict::Healthy { check_again_in } => {
                 running.step = LastStep::None;
                 Ok(Next::Wait(Some(wake_at.min(Instant::now() + check_again_in))))
@@ -571,15 +590,28 @@ impl<'a> Live<'a> {
         }
     }
 
-    async fn oldest_claim(&mut self, now: Timestamp) -> Option<Duration> {
-        let reader = self.reader.clone()?;
-        match blocking(move || lock(&reader).claims().map_err(HostError::Outbox)).await {
-            Ok(claims) => Duration::try_from(now.duration_since(*claims.values().flatten().min()?)).ok(),
+    /// How old the oldest claim is. A v2 runner, whose pulse is empty, says in its outbox which tool runs.
+    async fn claims_and_tool(
+        &mut self,
+        now: Timestamp,
+        steady: bool,
+    ) -> (Option<Duration>, Option<pulse::Tool>) {
+        let Some(reader) = self.reader.clone() else { return (None, None) };
+        let read = blocking(move || {
+            let reader = lock(&reader);
+            let tool = if steady { None } else { reader.tool().map_err(HostError::Outbox)? };
+            Ok((reader.claims().map_err(HostError::Outbox)?, tool))
+        });
+        match read.await {
+            Ok((claims, tool)) => {
+                let oldest = claims.values().flatten().min();
+                (oldest.and_then(|at| Duration::try_from(now.duration_since(*at)).ok()), tool)
+            }
             Err(HostError::Outbox(e)) => {
                 self.unread(e, true).await;
-                None
+                (None, None)
             }
-            Err(_) => None,
+            Err(_) => (None, None),
         }
     }
 
@@ -587,11 +619,17 @@ impl<'a> Live<'a> {
     async fn pulse(&self) -> Option<Seen> {
         let (dir, now) = (self.files.dir.clone(), self.host.clock.now());
         blocking(move || {
-            let mut file = dir.open_from_box(std::path::Path::new(".heartbeat"), pulse::BYTES_MAX)?;
-            let touched = file.metadata().and_then(|m| m.modified()).ok().and_then(|t| Timestamp::try_from(t).ok());
+            let mut file =
+                dir.open_from_box(std::path::Path::new(".heartbeat"), pulse::BYTES_MAX)?;
+            let touched = file
+                .metadata()
+                .and_then(|m| m.modified())
+                .ok()
+                .and_then(|t| Timestamp::try_from(t).ok());
             let mut text = String::new();
             // A v2 runner writes an empty file: then only its age counts.
-            let read = std::io::Read::by_ref(&mut file).take(pulse::BYTES_MAX).read_to_string(&mut text);
+            let read =
+                std::io::Read::by_ref(&mut file).take(pulse::BYTES_MAX).read_to_string(&mut text);
             let ours: Option<Pulse> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
             let age = touched.and_then(|t| Duration::try_from(now.duration_since(t)).ok());
             Ok(Seen { steady: ours.is_some(), pulse: ours.unwrap_or_default(), age })
@@ -662,7 +700,9 @@ impl<'a> Live<'a> {
                 Ok(Next::Wait(Some(Instant::now())))
             }
             Ok(Err(e)) => self.start_failed(&e.to_string()).await,
-            Err(_) => self.start_failed(&format!("the box did not start within {START_MAX:?}")).await,
+            Err(_) => {
+                self.start_failed(&format!("the box did not start within {START_MAX:?}")).await
+            }
         }
     }
 
@@ -699,7 +739,9 @@ impl<'a> Live<'a> {
         })
         .await?;
         if count == 1 {
-            let text = format!("⚠️ I cannot start right now and will keep trying. Your message is safe. ({why})");
+            let text = format!(
+                "⚠️ I cannot start right now and will keep trying. Your message is safe. ({why})"
+            );
             self.host.notify_chat(&self.session, "wake", &text).await;
         }
         // The next step finds the backoff, and sleeps.
@@ -713,7 +755,8 @@ impl<'a> Live<'a> {
         let heard = self.host.watch.add(&self.files.dir.writable(), self.handle);
         self.handle.polled.store(!heard, Ordering::Release);
         self.handle.dirty.store(true, Ordering::Release);
-        let (driver, handle, its_name) = (self.host.driver.clone(), self.handle.clone(), name.clone());
+        let (driver, handle, its_name) =
+            (self.host.driver.clone(), self.handle.clone(), name.clone());
         tokio::spawn(async move {
             let exit = loop {
                 match driver.wait(&its_name).await {
@@ -767,10 +810,17 @@ impl<'a> Live<'a> {
 
     async fn unfinished(&self) -> Vec<MessageId> {
         let Some(reader) = self.reader.clone() else { return Vec::new() };
-        blocking(move || Ok(lock(&reader).claims()?.into_keys().collect())).await.unwrap_or_default()
+        blocking(move || Ok(lock(&reader).claims()?.into_keys().collect()))
+            .await
+            .unwrap_or_default()
     }
 
-    async fn after_crash(&mut self, claims: &[MessageId], exit: &Exit, proven: bool) -> Result<(), HostError> {
+    async fn after_crash(
+        &mut self,
+        claims: &[MessageId],
+        exit: &Exit,
+        proven: bool,
+    ) -> Result<(), HostError> {
         let why = describe(exit);
         let (files, now, ids) = (self.files.clone(), self.host.clock.now(), claims.to_vec());
         let given_up = blocking(move || {
@@ -820,7 +870,8 @@ fn describe(exit: &Exit) -> String {
 impl Host {
     /// A point in time as one of tokio's instants.
     pub(crate) fn instant_of(&self, at: Timestamp) -> Instant {
-        let wait = Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::ZERO);
+        let wait =
+            Duration::try_from(at.duration_since(self.clock.now())).unwrap_or(Duration::ZERO);
         Instant::now() + wait
     }
 

@@ -16,7 +16,13 @@ const TRIES: u32 = 5;
 impl Host {
     /// Tells the agent something. It reads it with its next message; a note never wakes it, so that a
     /// failing answer to a note cannot go round in circles. The same key again is the same note.
-    pub(crate) async fn note_to_agent(self: &Arc<Self>, session: &Session, files: &Arc<Files>, key: &str, text: &str) -> Result<(), HostError> {
+    pub(crate) async fn note_to_agent(
+        self: &Arc<Self>,
+        session: &Session,
+        files: &Arc<Files>,
+        key: &str,
+        text: &str,
+    ) -> Result<(), HostError> {
         let row = NewIn {
             id: MessageId::parse(format!("note-{key}"))?,
             kind: InKind::Chat,
@@ -55,7 +61,9 @@ impl Host {
             }))
         });
         match home.await {
-            Ok(Some(to)) => self.notify(to, format!("notice:{}:{key}", session.id), text.to_owned()),
+            Ok(Some(to)) => {
+                self.notify(to, format!("notice:{}:{key}", session.id), text.to_owned());
+            }
             Ok(None) => {}
             Err(e) => tracing::error!(error = %e, "no notice could be sent"),
         }
@@ -85,7 +93,11 @@ impl Host {
                 None => self.central.chat_by_address(&channel, &handle)?,
             };
             if let Some(chat) = known {
-                return Ok(Some(Address { channel_type: chat.channel_type, platform_id: chat.platform_id, thread_id: None }));
+                return Ok(Some(Address {
+                    channel_type: chat.channel_type,
+                    platform_id: chat.platform_id,
+                    thread_id: None,
+                }));
             }
         }
         Ok(None)
@@ -97,8 +109,12 @@ impl Host {
         }
         let host = self.clone();
         tokio::spawn(async move {
-            let message =
-                Outgoing { to, body: Body::Text { markdown, files: Vec::new() }, key: key.clone(), reply_to: None };
+            let message = Outgoing {
+                to,
+                body: Body::Text { markdown, files: Vec::new() },
+                key: key.clone(),
+                reply_to: None,
+            };
             for attempt in 1..=TRIES {
                 match host.send(&message).await {
                     crate::dispatch::Outcome::Sent(_) => break,

@@ -46,7 +46,8 @@ const BACKOFF_MAX: Duration = Duration::from_secs(300);
 pub(crate) struct Drain {
     /// Every row up to here is settled.
     out_cursor: i64,
-    ack_cursor: i64,
+    /// Finished claims that are settled, as long as the box shows them.
+    settled: BTreeSet<MessageId>,
     /// Settled rows beyond the cursor.
     beyond: BTreeSet<i64>,
     first: bool,
@@ -76,7 +77,11 @@ impl Credit {
         }
         self.earn(CREDIT_PER_SECOND * now.duration_since(self.as_of).as_secs_f64());
         (self.as_of, self.not_before) = (now, None);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and CREDIT_MAX")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and CREDIT_MAX"
+        )]
         let rows = self.rows.clamp(0.0, CREDIT_MAX) as usize;
         rows
     }
@@ -110,13 +115,21 @@ pub(crate) struct Report {
 }
 
 impl Drain {
-    pub(crate) fn new((out_cursor, ack_cursor): (i64, i64)) -> Self {
-        Self { out_cursor, ack_cursor, beyond: BTreeSet::new(), first: true, retry_at: None, credit: Credit::new() }
+    pub(crate) fn new(out_cursor: i64) -> Self {
+        Self {
+            out_cursor,
+            settled: BTreeSet::new(),
+            beyond: BTreeSet::new(),
+            first: true,
+            retry_at: None,
+            credit: Credit::new(),
+        }
     }
 
     /// Starts from what the books say.
-    pub(crate) fn restart(&mut self, (out_cursor, ack_cursor): (i64, i64)) {
-        (self.out_cursor, self.ack_cursor, self.first) = (out_cursor, ack_cursor, true);
+    pub(crate) fn restart(&mut self, out_cursor: i64) {
+        (self.out_cursor, self.first) = (out_cursor, true);
+        self.settled.clear();
         self.beyond.clear();
     }
 
@@ -146,14 +159,17 @@ impl Drain {
     ) -> Result<Report, HostError> {
         let allowed = self.credit.allows();
         let rows_max = if allowed == 0 { 0 } else { ROWS_MAX };
-        let (r, out, ack) = (reader.clone(), self.out_cursor, self.ack_cursor);
+        let (r, out) = (reader.clone(), self.out_cursor);
         let read = blocking(move || {
             let reader = lock(&r);
-            let read = || Ok((reader.rows_after(out, rows_max)?, reader.acks_after(ack)?, reader.last_row()?));
+            let read =
+                || Ok((reader.rows_after(out, rows_max)?, reader.finished()?, reader.last_row()?));
             read().map_err(HostError::Outbox)
         });
         let Ok(read) = tokio::time::timeout(READ_MAX, read).await else {
-            return Err(HostError::Outbox(nanoclaw_contract::Error::Refused("outbound.db took too long to read".into())));
+            return Err(HostError::Outbox(nanoclaw_contract::Error::Refused(
+                "outbound.db took too long to read".into(),
+            )));
         };
         let (found, acks, last_row) = read?;
         self.first = false;
@@ -171,18 +187,23 @@ impl Drain {
             self.out_cursor = row.rowid;
         }
         self.credit.spend(pass.sends);
-        let used_up = allowed < SENDS_MAX && (pass.more || allowed == 0 && last_row > self.out_cursor);
+        let used_up =
+            allowed < SENDS_MAX && (pass.more || allowed == 0 && last_row > self.out_cursor);
         if used_up {
             if last_row.saturating_sub(self.out_cursor) > BACKLOG_MAX {
-                let why = format!("it wrote more than {BACKLOG_MAX} messages that nobody asked for");
+                let why =
+                    format!("it wrote more than {BACKLOG_MAX} messages that nobody asked for");
                 return Err(HostError::Outbox(nanoclaw_contract::Error::Refused(why)));
             }
             pass.more = false;
             pass.later(self.credit.wait(host.clock.now()));
         }
-        let report = pass.finish(&acks.done, (self.out_cursor, acks.cursor), full && !used_up).await?;
-        self.ack_cursor = acks.cursor;
-        self.credit.earn(CREDIT_PER_ANSWER * f64::from(u32::try_from(report.finished.len()).unwrap_or(0)));
+        let new: Vec<_> =
+            acks.iter().filter(|(id, _)| !self.settled.contains(id)).cloned().collect();
+        let report = pass.finish(&new, self.out_cursor, full && !used_up).await?;
+        self.settled = acks.into_iter().map(|(id, _)| id).collect();
+        self.credit
+            .earn(CREDIT_PER_ANSWER * f64::from(u32::try_from(report.finished.len()).unwrap_or(0)));
         self.retry_at = report.retry_at;
         Ok(report)
     }
@@ -213,7 +234,12 @@ enum Standing {
 }
 
 impl<'a> Pass<'a> {
-    fn new(host: &'a Arc<Host>, session: &'a Session, files: &'a Arc<Files>, sends_max: usize) -> Self {
+    fn new(
+        host: &'a Arc<Host>,
+        session: &'a Session,
+        files: &'a Arc<Files>,
+        sends_max: usize,
+    ) -> Self {
         Self {
             host,
             session,
@@ -270,12 +296,18 @@ impl<'a> Pass<'a> {
 
     /// ● Looks up what became of the row, and records the attempt that is about to be made.
     async fn standing(&self, row: &OutRow) -> Result<Standing, HostError> {
-        let (host, session, files, row) = (self.host.clone(), self.session.clone(), self.files.clone(), row.clone());
+        let (host, session, files, row) =
+            (self.host.clone(), self.session.clone(), self.files.clone(), row.clone());
         blocking(move || {
             let now = host.clock.now();
             match host.central.delivery(&session.id, &row.id)? {
                 Some(d) => match d.state {
-                    DeliveryState::Sent => return Ok(Standing::Over(Some(DeliveredStatus::Delivered), d.platform_message_id)),
+                    DeliveryState::Sent => {
+                        return Ok(Standing::Over(
+                            Some(DeliveredStatus::Delivered),
+                            d.platform_message_id,
+                        ));
+                    }
                     DeliveryState::Rejected | DeliveryState::Dead => {
                         return Ok(Standing::Over(Some(DeliveredStatus::Failed), None));
                     }
@@ -292,21 +324,34 @@ impl<'a> Pass<'a> {
                     }
                 }
             }
-            let attempt = host.central.begin_attempt(&session.id, &row.id, row.seq, row.to.as_ref(), now)?;
-            let first_at = host.central.delivery(&session.id, &row.id)?.map_or(now, |d: Delivery| d.first_at);
+            let attempt =
+                host.central.begin_attempt(&session.id, &row.id, row.seq, row.to.as_ref(), now)?;
+            let first_at =
+                host.central.delivery(&session.id, &row.id)?.map_or(now, |d: Delivery| d.first_at);
             Ok(Standing::Go { attempt, first_at })
         })
         .await
     }
 
-    async fn attempt(&mut self, row: &OutRow, attempt: u32, first_at: Timestamp) -> Result<bool, HostError> {
+    async fn attempt(
+        &mut self,
+        row: &OutRow,
+        attempt: u32,
+        first_at: Timestamp,
+    ) -> Result<bool, HostError> {
         fault::point("host.attempt.recorded");
         self.sends += 1;
         let outcome = match self.prepare(row).await? {
-            Ok(ready) => match tokio::time::timeout(SEND_MAX, self.host.dispatch(self.session, ready)).await {
-                Ok(outcome) => outcome?,
-                Err(_) => Outcome::Retry { after: None, why: format!("no answer within {SEND_MAX:?}") },
-            },
+            Ok(ready) => {
+                match tokio::time::timeout(SEND_MAX, self.host.dispatch(self.session, ready)).await
+                {
+                    Ok(outcome) => outcome?,
+                    Err(_) => Outcome::Retry {
+                        after: None,
+                        why: format!("no answer within {SEND_MAX:?}"),
+                    },
+                }
+            }
             Err(why) => Outcome::Rejected { why },
         };
         fault::point("host.attempt.made");
@@ -315,7 +360,8 @@ impl<'a> Pass<'a> {
 
     /// Reads, authorises and loads a row. The inner error is the reason of a refusal.
     async fn prepare(&self, row: &OutRow) -> Result<Result<Ready, String>, HostError> {
-        let (host, session, files, row) = (self.host.clone(), self.session.clone(), self.files.clone(), row.clone());
+        let (host, session, files, row) =
+            (self.host.clone(), self.session.clone(), self.files.clone(), row.clone());
         blocking(move || {
             let out = match Out::parse(row.kind, &row.content) {
                 Ok(out) => out,
@@ -333,7 +379,13 @@ impl<'a> Pass<'a> {
     }
 
     /// ● Records the outcome of an attempt. Returns whether the row is over.
-    async fn record(&mut self, row: &OutRow, attempt: u32, first_at: Timestamp, outcome: Outcome) -> Result<bool, HostError> {
+    async fn record(
+        &mut self,
+        row: &OutRow,
+        attempt: u32,
+        first_at: Timestamp,
+        outcome: Outcome,
+    ) -> Result<bool, HostError> {
         let now = self.host.clock.now();
         let (host, session, id) = (self.host.clone(), self.session.id.clone(), row.id.clone());
         let reply = row.in_reply_to.clone();
@@ -342,20 +394,43 @@ impl<'a> Pass<'a> {
                 let platform = platform_id.clone();
                 blocking(move || {
                     host.central.finish_sent(&session, &id, platform.as_ref(), now)?;
-                    host.trace("delivered", reply.as_ref(), Some(&session), Some(&id), &format!("attempt {attempt}"));
+                    host.trace(
+                        "delivered",
+                        reply.as_ref(),
+                        Some(&session),
+                        Some(&id),
+                        &format!("attempt {attempt}"),
+                    );
                     Ok(())
                 })
                 .await?;
-                self.settled.push(Settled { id: row.id.clone(), status: DeliveredStatus::Delivered, platform_id });
+                self.settled.push(Settled {
+                    id: row.id.clone(),
+                    status: DeliveredStatus::Delivered,
+                    platform_id,
+                });
                 fault::point("host.attempt.outcome");
                 Ok(true)
             }
-            Outcome::Retry { after, why } if now.duration_since(first_at) < jiff::SignedDuration::try_from(TRY_FOR).unwrap_or_default() => {
-                let at = now + after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
-                let detail = format!("attempt {attempt}, again after {}: {why}", nanoclaw_contract::time::iso(at));
+            Outcome::Retry { after, why }
+                if now.duration_since(first_at)
+                    < jiff::SignedDuration::try_from(TRY_FOR).unwrap_or_default() =>
+            {
+                let at =
+                    now + after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
+                let detail = format!(
+                    "attempt {attempt}, again after {}: {why}",
+                    nanoclaw_contract::time::iso(at)
+                );
                 blocking(move || {
                     host.central.finish_retry(&session, &id, at, &why, now)?;
-                    host.trace("delivery failed", reply.as_ref(), Some(&session), Some(&id), &detail);
+                    host.trace(
+                        "delivery failed",
+                        reply.as_ref(),
+                        Some(&session),
+                        Some(&id),
+                        &detail,
+                    );
                     Ok(())
                 })
                 .await?;
@@ -369,10 +444,20 @@ impl<'a> Pass<'a> {
     }
 
     /// The row will never arrive: one note to the agent, one in the chat, a dead letter for `ncl`.
-    async fn give_up(&mut self, row: &OutRow, end: &'static str, why: &str) -> Result<bool, HostError> {
+    async fn give_up(
+        &mut self,
+        row: &OutRow,
+        end: &'static str,
+        why: &str,
+    ) -> Result<bool, HostError> {
         let now = self.host.clock.now();
-        let (host, session, id, reply, reason) =
-            (self.host.clone(), self.session.id.clone(), row.id.clone(), row.in_reply_to.clone(), why.to_owned());
+        let (host, session, id, reply, reason) = (
+            self.host.clone(),
+            self.session.id.clone(),
+            row.id.clone(),
+            row.in_reply_to.clone(),
+            why.to_owned(),
+        );
         blocking(move || {
             match end {
                 "dead" => host.central.finish_dead(&session, &id, &reason, now)?,
@@ -382,42 +467,65 @@ impl<'a> Pass<'a> {
             Ok(())
         })
         .await?;
-        self.settled.push(Settled { id: row.id.clone(), status: DeliveredStatus::Failed, platform_id: None });
+        self.settled.push(Settled {
+            id: row.id.clone(),
+            status: DeliveredStatus::Failed,
+            platform_id: None,
+        });
         let text = format!("Message #{} was not delivered and will not be: {why}", row.seq);
-        self.host.note_to_agent(self.session, self.files, &format!("undelivered-{}", row.id), &text).await?;
+        self.host
+            .note_to_agent(self.session, self.files, &format!("undelivered-{}", row.id), &text)
+            .await?;
         let text = format!("⚠️ A message from the agent could not be delivered: {why}");
         self.host.notify_chat(self.session, row.id.as_str(), &text).await;
         Ok(true)
     }
 
-    async fn refuse_unreadable(&mut self, bad: &nanoclaw_contract::outbox::BadRow) -> Result<bool, HostError> {
+    async fn refuse_unreadable(
+        &mut self,
+        bad: &nanoclaw_contract::outbox::BadRow,
+    ) -> Result<bool, HostError> {
         tracing::warn!(session = %self.session.id, why = bad.why, "unreadable outbound row");
-        let (host, session, id, why) = (self.host.clone(), self.session.id.clone(), bad.id.clone(), bad.why.clone());
+        let (host, session, id, why) =
+            (self.host.clone(), self.session.id.clone(), bad.id.clone(), bad.why.clone());
         blocking(move || {
             host.trace("refused", None, Some(&session), id.as_ref(), &why);
             Ok(())
         })
         .await?;
         if let Some(id) = &bad.id {
-            self.settled.push(Settled { id: id.clone(), status: DeliveredStatus::Failed, platform_id: None });
-            let text = format!("A message was not delivered because it cannot be read: {}", bad.why);
-            self.host.note_to_agent(self.session, self.files, &format!("undelivered-{id}"), &text).await?;
+            self.settled.push(Settled {
+                id: id.clone(),
+                status: DeliveredStatus::Failed,
+                platform_id: None,
+            });
+            let text =
+                format!("A message was not delivered because it cannot be read: {}", bad.why);
+            self.host
+                .note_to_agent(self.session, self.files, &format!("undelivered-{id}"), &text)
+                .await?;
         }
         Ok(true)
     }
 
     /// ● Settles the pass in inbound.db, in one transaction with what the runner finished.
-    async fn finish(self, acks: &[(MessageId, AckStatus)], cursors: (i64, i64), full: bool) -> Result<Report, HostError> {
+    async fn finish(
+        self,
+        acks: &[(MessageId, AckStatus)],
+        cursor: i64,
+        full: bool,
+    ) -> Result<Report, HostError> {
         let mut finished = Vec::new();
         let settled = !self.settled.is_empty();
         if settled || !acks.is_empty() {
-            let (host, session, files) = (self.host.clone(), self.session.id.clone(), self.files.clone());
+            let (host, session, files) =
+                (self.host.clone(), self.session.id.clone(), self.files.clone());
             let (settled, acks) = (self.settled, acks.to_vec());
             finished = blocking(move || {
                 let now = host.clock.now();
                 let finished = files.with(|inbox| inbox.settle(&settled, &acks, now))?;
                 fault::point("host.settled");
-                host.central.set_cursors(&session, cursors.0, cursors.1)?;
+                host.central.set_out_cursor(&session, cursor)?;
                 for (id, status) in acks.iter().filter(|(id, _)| finished.contains(id)) {
                     host.trace("answered", Some(id), Some(&session), None, status.as_str());
                 }
@@ -454,8 +562,7 @@ impl Host {
             for d in host.central.pending_deliveries(&id)? {
                 files.with(|inbox| inbox.unsettle(&d.out_id))?;
             }
-            let (_, ack) = host.central.cursors(&id)?;
-            host.central.set_cursors(&id, 0, ack)?;
+            host.central.set_out_cursor(&id, 0)?;
             if let Some(handle) = lock(&host.live).get(&id) {
                 handle.rewind();
             }

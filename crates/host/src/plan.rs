@@ -16,8 +16,16 @@ const RUNNER: &str = "/opt/nanoclaw/nanoclaw-runner";
 const HOME: &str = "/home/node";
 
 /// Everything about the box of a session. Blocks: it projects what the agent may know into the inbox.
-pub(crate) fn plan(host: &Host, session: &Session, files: &Files, grant: &EgressGrant) -> Result<BoxSpec, HostError> {
-    let agent = host.central.agent(&session.agent)?.ok_or_else(|| HostError::Unknown(format!("agent {}", session.agent)))?;
+pub(crate) fn plan(
+    host: &Host,
+    session: &Session,
+    files: &Files,
+    grant: &EgressGrant,
+) -> Result<BoxSpec, HostError> {
+    let agent = host
+        .central
+        .agent(&session.agent)?
+        .ok_or_else(|| HostError::Unknown(format!("agent {}", session.agent)))?;
     if !ids::is_safe_name(&agent.folder) {
         return Err(HostError::Unknown(format!("{:?} as a folder name", agent.folder)));
     }
@@ -54,7 +62,10 @@ pub(crate) fn plan(host: &Host, session: &Session, files: &Files, grant: &Egress
         mounts.push(mount(dir, "/run/vault", Access::ReadOnly));
     }
     Ok(BoxSpec {
-        name: ids::mint(&format!("nanoclaw-{}-{}", host.config.install, plain(&agent.folder)), host.clock.now()),
+        name: ids::mint(
+            &format!("nanoclaw-{}-{}", host.config.install, plain(&agent.folder)),
+            host.clock.now(),
+        ),
         install: host.config.install.clone(),
         agent: session.agent.clone(),
         session: session.id.clone(),
@@ -93,7 +104,10 @@ fn mount(source: &Path, target: &str, access: Access) -> Mount {
 fn env(host: &Host, grant: &EgressGrant) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = [
         ("HOME", HOME),
-        ("PATH", "/opt/nanoclaw/tools/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+        (
+            "PATH",
+            "/opt/nanoclaw/tools/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        ),
         ("LANG", "C.UTF-8"),
         ("TZ", &host.config.timezone),
     ]
@@ -116,19 +130,28 @@ fn container_json_of(host: &Host, agent: &nanoclaw_central::Agent) -> Result<Vec
     };
     let config = config.unwrap_or_default();
     put("mcpServers", Some(config.mcp_servers));
-    put("packages", Some(serde_json::json!({"apt": config.packages_apt, "npm": config.packages_npm})));
+    put(
+        "packages",
+        Some(serde_json::json!({"apt": config.packages_apt, "npm": config.packages_npm})),
+    );
     put("imageTag", config.image_tag.map(Value::from));
     put("additionalMounts", Some(config.additional_mounts));
     put("skills", Some(config.skills));
     let provider = config.provider.or_else(|| agent.provider.clone());
-    put("provider", Some(provider.unwrap_or_else(|| host.config.default_provider.clone()).to_lowercase().into()));
+    put(
+        "provider",
+        Some(
+            provider.unwrap_or_else(|| host.config.default_provider.clone()).to_lowercase().into(),
+        ),
+    );
     put("groupName", Some(agent.name.clone().into()));
     put("assistantName", Some(config.assistant_name.unwrap_or_else(|| agent.name.clone()).into()));
     put("agentGroupId", Some(agent.id.as_str().into()));
     put("maxMessagesPerPrompt", config.max_messages_per_prompt.map(Value::from));
     put("model", config.model.map(Value::from));
     put("effort", config.effort.map(Value::from));
-    let mut text = serde_json::to_vec_pretty(&Value::Object(map)).map_err(|e| HostError::Unknown(e.to_string()))?;
+    let mut text = serde_json::to_vec_pretty(&Value::Object(map))
+        .map_err(|e| HostError::Unknown(e.to_string()))?;
     text.push(b'\n');
     Ok(text)
 }
@@ -173,5 +196,8 @@ fn touch(path: &Path) {
 
 /// A folder name as part of a box's name.
 fn plain(text: &str) -> String {
-    text.chars().take(32).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect()
+    text.chars()
+        .take(32)
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect()
 }

@@ -57,7 +57,10 @@ impl Files {
     }
 }
 
-fn opened<'a>(inbox: &'a mut Option<Inbox>, dir: &SessionDir) -> Result<&'a mut Inbox, nanoclaw_contract::Error> {
+fn opened<'a>(
+    inbox: &'a mut Option<Inbox>,
+    dir: &SessionDir,
+) -> Result<&'a mut Inbox, nanoclaw_contract::Error> {
     match inbox {
         Some(inbox) => Ok(inbox),
         None => Ok(inbox.insert(Inbox::open(&dir.inbound())?)),
@@ -72,9 +75,15 @@ impl Host {
             return Ok(files);
         }
         let dir = SessionDir::new(&self.config.data, &session.agent, &session.id)?;
-        if !dir.inbound().exists() || !dir.writable().exists() {
+        if !dir.is_sealed() {
             dir.create()?;
             self.own_by_box(&[&dir.writable(), &dir.writable().join("outbox"), &dir.outbound()])?;
+            // A v2 runner that was killed left it: the next box repairs its file with it.
+            let journal = dir.writable().join("outbound.db-journal");
+            if journal.symlink_metadata().is_ok() {
+                self.own_by_box(&[&journal])?;
+            }
+            dir.seal()?;
         }
         let files = Arc::new(Files { dir, inbox: Mutex::default(), line: Mutex::default() });
         all.retain(|_, f| f.strong_count() > 0);
@@ -83,14 +92,21 @@ impl Host {
     }
 
     /// The session that a message for this agent belongs to, made if there is none. Blocks.
-    pub(crate) fn resolve(&self, agent: &AgentId, chat: &ChatId, place: &Placement) -> Result<Session, HostError> {
+    pub(crate) fn resolve(
+        &self,
+        agent: &AgentId,
+        chat: &ChatId,
+        place: &Placement,
+    ) -> Result<Session, HostError> {
         let thread: Option<ThreadId> = match place {
             Placement::Thread(thread) => Some(thread.clone()),
             Placement::AgentShared | Placement::Chat => None,
         };
         let found = match place {
             Placement::AgentShared => self.central.agent_shared_session(agent)?,
-            Placement::Chat | Placement::Thread(_) => self.central.find_session(agent, chat, thread.as_ref())?,
+            Placement::Chat | Placement::Thread(_) => {
+                self.central.find_session(agent, chat, thread.as_ref())?
+            }
         };
         if let Some(session) = found {
             return Ok(session);
@@ -109,7 +125,9 @@ impl Host {
         };
         let (session, _) = match place {
             Placement::AgentShared => self.central.find_or_create_agent_shared(&session)?,
-            Placement::Chat | Placement::Thread(_) => self.central.find_or_create_session(&session)?,
+            Placement::Chat | Placement::Thread(_) => {
+                self.central.find_or_create_session(&session)?
+            }
         };
         Ok(session)
     }

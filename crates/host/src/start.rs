@@ -2,7 +2,7 @@
 
 use crate::{Config, Egress, Host, HostError, admin, blocking, channels, due, inbound, lock};
 use nanoclaw_central::Central;
-use nanoclaw_channel::{ChannelDef, Start};
+use nanoclaw_channel::{ChannelDef, Setting, Start};
 use nanoclaw_contract::time::SharedClock;
 use nanoclaw_driver::Driver;
 use std::collections::BTreeMap;
@@ -30,7 +30,7 @@ pub struct HostOptions {
     /// The time.
     pub clock: SharedClock,
     /// Reads a channel's setting, such as a token.
-    pub setting: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    pub setting: Setting,
 }
 
 /// A running host.
@@ -94,8 +94,15 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
 }
 
 fn prepare_folders(config: &Config) -> Result<(), HostError> {
-    for dir in [&config.data, &config.groups, &config.data.join("v2-sessions"), &config.data.join("logs"), &config.data.join("run")] {
-        std::fs::create_dir_all(dir).map_err(|e| HostError::Io(format!("create {}", dir.display()), e))?;
+    for dir in [
+        &config.data,
+        &config.groups,
+        &config.data.join("v2-sessions"),
+        &config.data.join("logs"),
+        &config.data.join("run"),
+    ] {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| HostError::Io(format!("create {}", dir.display()), e))?;
     }
     // People's messages lie here; nobody else on the machine reads them.
     std::fs::set_permissions(&config.data, std::fs::Permissions::from_mode(0o700))

@@ -34,7 +34,10 @@ struct Watched {
 impl Watch {
     pub(crate) fn new() -> std::io::Result<Self> {
         let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        #[expect(deprecated, reason = "its successor is unsafe; this descriptor is owned and never leaves")]
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe; this descriptor is owned and never leaves"
+        )]
         let inotify = AsyncFd::new(fd)?;
         Ok(Self { inotify, watched: Mutex::default() })
     }
@@ -45,8 +48,11 @@ impl Watch {
             | inotify::WatchFlags::MODIFY
             | inotify::WatchFlags::ONLYDIR
             | inotify::WatchFlags::DONT_FOLLOW;
-        let Ok(wd) = inotify::add_watch(self.inotify.get_ref(), folder, flags) else { return false };
-        lock(&self.watched).insert(wd, Watched { who: who.clone(), window: Instant::now(), events: 0 });
+        let Ok(wd) = inotify::add_watch(self.inotify.get_ref(), folder, flags) else {
+            return false;
+        };
+        lock(&self.watched)
+            .insert(wd, Watched { who: who.clone(), window: Instant::now(), events: 0 });
         true
     }
 
@@ -76,10 +82,13 @@ impl Watch {
             loop {
                 match reader.next() {
                     Ok(event) => {
-                        let overflow = event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW);
+                        if event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) {
+                            lock(&self.watched).values().for_each(|w| w.who.dirty());
+                            continue;
+                        }
                         let name = event.file_name().map_or(&b""[..], |n| n.to_bytes());
                         let deleted = event.events().contains(inotify::ReadFlags::DELETE);
-                        self.heard(event.wd(), name, deleted, overflow);
+                        self.heard(event.wd(), name, deleted);
                     }
                     Err(rustix::io::Errno::INTR) => {}
                     Err(_) => break,
@@ -89,12 +98,8 @@ impl Watch {
         }
     }
 
-    fn heard(&self, wd: i32, name: &[u8], deleted: bool, overflow: bool) {
+    fn heard(&self, wd: i32, name: &[u8], deleted: bool) {
         let mut watched = lock(&self.watched);
-        if overflow {
-            watched.values().for_each(|w| w.who.dirty());
-            return;
-        }
         let Some(w) = watched.get_mut(&wd) else { return };
         if w.window.elapsed() > FLOOD_WINDOW {
             (w.window, w.events) = (Instant::now(), 0);

@@ -17,14 +17,17 @@ pub(crate) fn why(host: &Host, id: &str) -> Result<Result<Value, Failure>, HostE
             continue;
         }
         for row in host.central.trace_of_message(&next)? {
-            todo.extend(row.message.iter().chain(&row.out).filter(|id| !seen.contains(*id)).cloned());
+            todo.extend(
+                row.message.iter().chain(&row.out).filter(|id| !seen.contains(*id)).cloned(),
+            );
             if !rows.iter().any(|known: &nanoclaw_central::TraceRow| known.id == row.id) {
                 rows.push(row);
             }
         }
     }
     if rows.is_empty() {
-        let text = format!("nothing is known of {id:?}: it never arrived here, or its trace was pruned");
+        let text =
+            format!("nothing is known of {id:?}: it never arrived here, or its trace was pruned");
         return Ok(Err(Failure::new(Code::NotFound, text)));
     }
     rows.sort_by_key(|row| row.id);
@@ -36,7 +39,10 @@ pub(crate) fn why(host: &Host, id: &str) -> Result<Result<Value, Failure>, HostE
 }
 
 /// The outbound message's dead letter, put back on its way; how many there were.
-pub(crate) fn replay(host: &Host, which: &str) -> Result<Vec<nanoclaw_contract::ids::SessionId>, HostError> {
+pub(crate) fn replay(
+    host: &Host,
+    which: &str,
+) -> Result<Vec<nanoclaw_contract::ids::SessionId>, HostError> {
     if which == "all" {
         return Ok(host.central.revive_all()?);
     }

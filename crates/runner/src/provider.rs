@@ -17,8 +17,19 @@ use uuid::Uuid;
 pub struct ProviderDef {
     /// Its name in an agent's configuration.
     pub name: &'static str,
+    /// Who reads the agent's memory to it.
+    pub memory: Memory,
     /// Makes one; it is asked for a new one after each [`Event::Exited`].
     pub make: fn(Setup) -> Box<dyn Provider>,
+}
+
+/// How `CLAUDE.md` and `CLAUDE.local.md` of the working directory reach the model, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Memory {
+    /// The harness reads them by itself.
+    Harness,
+    /// They stand in [`Setup::instructions`].
+    Instructions,
 }
 
 /// What a provider gets when it is made.

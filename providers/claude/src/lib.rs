@@ -17,7 +17,7 @@ mod turn;
 use async_trait::async_trait;
 use frames::{Frame, Hook, Request};
 use nanoclaw_runner::provider::{
-    Command, ErrorKind, Event, Prompt, Provider, ProviderDef, ProviderError, Setup,
+    Command, ErrorKind, Event, Memory, Prompt, Provider, ProviderDef, ProviderError, Setup,
 };
 use process::Cli;
 use serde_json::{Value, json};
@@ -32,8 +32,11 @@ use tokio::time::Instant;
 use turn::{Conversation, Wish};
 
 /// Claude Code.
-pub const PROVIDER: ProviderDef =
-    ProviderDef { name: "claude", make: |setup| Box::new(Claude { setup }) };
+pub const PROVIDER: ProviderDef = ProviderDef {
+    name: "claude",
+    memory: Memory::Harness,
+    make: |setup| Box::new(Claude { setup }),
+};
 
 /// Our id of the handshake.
 const HANDSHAKE: &str = "initialize";

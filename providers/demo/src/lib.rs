@@ -9,13 +9,13 @@ mod talk;
 
 use async_trait::async_trait;
 use nanoclaw_runner::provider::{
-    Command, ErrorKind, Event, Prompt, Provider, ProviderDef, ProviderError, Setup, TurnEnd,
+    Command, ErrorKind, Event, Memory, Prompt, Provider, ProviderDef, ProviderError, Setup, TurnEnd,
 };
 use std::collections::VecDeque;
 use tokio::sync::mpsc;
 
 /// The demo agent.
-pub const PROVIDER: ProviderDef = ProviderDef { name: "demo", make };
+pub const PROVIDER: ProviderDef = ProviderDef { name: "demo", memory: Memory::Instructions, make };
 
 fn make(setup: Setup) -> Box<dyn Provider> {
     Box::new(Demo { memory: talk::Memory::read(setup.continuation.as_deref()), setup })

@@ -10,11 +10,10 @@ CREATE TABLE session_due (
 ) WITHOUT ROWID;
 CREATE INDEX idx_session_due ON session_due(due_at);
 
--- How far outbound.db was read.
+-- How far outbound.db was settled.
 CREATE TABLE session_cursors (
   session_id TEXT PRIMARY KEY REFERENCES sessions(id) ON DELETE CASCADE,
-  out_rowid  INTEGER NOT NULL,
-  ack_rowid  INTEGER NOT NULL
+  out_rowid  INTEGER NOT NULL
 ) WITHOUT ROWID;
 
 -- Every attempt at an outbound message, recorded before it is made.

@@ -28,10 +28,10 @@ fn sessions_are_due_in_order() {
 #[test]
 fn cursors_begin_at_zero() {
     let c = home();
-    assert_eq!(c.cursors(&id("s")).unwrap(), (0, 0));
-    for cursors in [(4, 2), (9, 9)] {
-        c.set_cursors(&id("s"), cursors.0, cursors.1).unwrap();
-        assert_eq!(c.cursors(&id("s")).unwrap(), cursors);
+    assert_eq!(c.out_cursor(&id("s")).unwrap(), 0);
+    for cursor in [4, 9] {
+        c.set_out_cursor(&id("s"), cursor).unwrap();
+        assert_eq!(c.out_cursor(&id("s")).unwrap(), cursor);
     }
 }
 

@@ -118,7 +118,10 @@ impl BoxFile {
             Ok(meta) => meta.file_type(),
         };
         if !kind.is_file() {
-            return Err(Error::Refused(format!("outbound.db-journal is {}, not a file", name(kind))));
+            return Err(Error::Refused(format!(
+                "outbound.db-journal is {}, not a file",
+                name(kind)
+            )));
         }
         if self.has_writer()? {
             return Ok(());
@@ -147,7 +150,8 @@ impl BoxFile {
 
     fn has_writer(&self) -> Result<bool, Error> {
         let mut asked = range(libc::F_WRLCK, RESERVED);
-        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut asked)).map_err(|e| Error::io("look at the lock", e))?;
+        fcntl(&self.file, FcntlArg::F_OFD_GETLK(&mut asked))
+            .map_err(|e| Error::io("look at the lock", e))?;
         Ok(i32::from(asked.l_type) != libc::F_UNLCK)
     }
 }
@@ -170,7 +174,8 @@ fn range(kind: i32, (start, bytes): (i64, i64)) -> libc::flock {
 
 /// Never follows a link, never waits for the other end of a pipe.
 fn open(path: &Path) -> Result<File, Error> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags =
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty());
     Ok(File::from(file.map_err(|e| Error::io("open outbound.db", e))?))
 }
@@ -178,7 +183,10 @@ fn open(path: &Path) -> Result<File, Error> {
 fn regular(path: &Path) -> Result<(u64, u64), Error> {
     let meta = path.symlink_metadata().map_err(|e| Error::io("look at outbound.db", e))?;
     if !meta.is_file() {
-        return Err(Error::Refused(format!("outbound.db is {}, not a file", name(meta.file_type()))));
+        return Err(Error::Refused(format!(
+            "outbound.db is {}, not a file",
+            name(meta.file_type())
+        )));
     }
     if meta.len() > OUTBOUND_BYTES_MAX {
         return Err(Error::Refused(format!(

@@ -6,7 +6,7 @@
 
 use super::{Debt, GRACE, INTERIM, Sent, Work, key_of};
 use crate::log::log;
-use crate::provider::{Command, ErrorKind, Event, ProviderError, Setup, TurnEnd};
+use crate::provider::{Command, ErrorKind, Event, Memory, ProviderError, Setup, TurnEnd};
 use crate::session::say;
 use crate::turn::Origin;
 use crate::{fault, instructions, notice};
@@ -74,11 +74,13 @@ impl Work<'_> {
 
     fn setup(&self) -> Setup {
         let (session, agent) = (Arc::clone(&self.session), self.session.workspace.agent());
-        let files = [
-            self.place.base_prompt.clone(),
-            agent.join("CLAUDE.md"),
-            agent.join("CLAUDE.local.md"),
-        ];
+        let mut files = vec![self.place.base_prompt.clone()];
+        match self.def.memory {
+            Memory::Harness => {}
+            Memory::Instructions => {
+                files.extend(["CLAUDE.md", "CLAUDE.local.md"].map(|name| agent.join(name)));
+            }
+        }
         let files: Vec<_> = files.iter().map(PathBuf::as_path).collect();
         let entries = std::fs::read_dir(&self.place.extra).into_iter().flatten().flatten();
         let mut extra_dirs: Vec<_> = entries.map(|e| e.path()).filter(|p| p.is_dir()).collect();

@@ -9,7 +9,9 @@ use nanoclaw_contract::message::{
 };
 use nanoclaw_contract::outbox::{Commit, Outbox, OutboxReader};
 use nanoclaw_contract::time::{SystemClock, Timestamp};
-use nanoclaw_runner::provider::{Command, Event, Prompt, Provider, ProviderDef, Setup, TurnEnd};
+use nanoclaw_runner::provider::{
+    Command, Event, Memory, Prompt, Provider, ProviderDef, Setup, TurnEnd,
+};
 use nanoclaw_runner::{Options, Signal};
 use serde_json::{Value, json};
 use std::cell::RefCell;
@@ -162,7 +164,7 @@ impl Host {
     /// Every row that the runner claimed, finished and did not forget.
     pub(crate) fn acks(&self) -> Vec<String> {
         let reader = self.reader();
-        let done = reader.acks_after(0).unwrap().done;
+        let done = reader.finished().unwrap();
         let claims = reader.claims().unwrap();
         done.into_iter()
             .map(|(id, _)| id)
@@ -179,7 +181,7 @@ impl Host {
     async fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         let start = Instant::now();
         loop {
-            let acks = self.reader().acks_after(0).unwrap().done;
+            let acks = self.reader().finished().unwrap();
             let open: Vec<_> = acks
                 .into_iter()
                 .filter(|(id, _)| self.status(id.as_str()) == InStatus::Pending)
@@ -284,7 +286,11 @@ impl Box_ {
     pub(crate) fn scripted(host: &Host) -> (Self, Model) {
         let (give, lives) = mpsc::unbounded_channel();
         STAGE.with(|stage| *stage.borrow_mut() = Some(give));
-        let def = ProviderDef { name: "demo", make: |setup| Box::new(Scripted { setup }) };
+        let def = ProviderDef {
+            name: "demo",
+            memory: Memory::Instructions,
+            make: |setup| Box::new(Scripted { setup }),
+        };
         (Self::start(host, def), Model { lives, life: None })
     }
 
