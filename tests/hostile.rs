@@ -27,6 +27,8 @@ struct Ward {
     rig: Rig,
     /// Files of the host that no box may touch.
     vault: tempfile::TempDir,
+    /// Held while others chat.
+    _alone: Option<tokio::sync::MutexGuard<'static, ()>>,
 }
 
 /// A session that will turn hostile.
@@ -38,6 +40,7 @@ struct Bad {
 
 impl Ward {
     async fn new(name: &str, good: usize, bad: &[&str]) -> anyhow::Result<(Self, Vec<Bad>)> {
+        let alone = if good == load::GOOD { Some(load::ALONE.lock().await) } else { None };
         let mut rig = Rig::new(name)?;
         let tools = rig.root.path().join("tools");
         std::fs::create_dir(&tools)?;
@@ -72,7 +75,7 @@ impl Ward {
             std::fs::set_permissions(&pipe, PermissionsExt::from_mode(0o666))?;
         }
         rig.start().await?;
-        let ward = Self { rig, vault };
+        let ward = Self { rig, vault, _alone: alone };
         let mut sessions = Vec::new();
         for name in bad {
             sessions.push(ward.meet(name).await?);
@@ -221,6 +224,13 @@ impl Bad {
             std::fs::rename(&old, self.path("was"))?;
         }
         Ok(std::fs::rename(new, old)?)
+    }
+
+    /// Gives a file to the user of the box, as if it had made it.
+    fn own(&self, name: &str) -> anyhow::Result<()> {
+        use std::os::unix::fs::MetadataExt as _;
+        let box_user = std::fs::metadata(self.dir.writable())?;
+        Ok(std::os::unix::fs::lchown(self.path(name), Some(box_user.uid()), Some(box_user.gid()))?)
     }
 
     /// Removes what is there, whatever it is.

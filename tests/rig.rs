@@ -1,6 +1,6 @@
 //! An install in a temporary folder: seeded, started as a process of its own, killed, started again.
 
-use crate::compose::Run;
+use crate::compose::{Run, driver, image};
 use anyhow::{Context as _, ensure};
 use nanoclaw_central::{
     Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode,
@@ -8,6 +8,7 @@ use nanoclaw_central::{
 };
 use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, SessionId, WiringId};
 use nanoclaw_contract::time::Timestamp;
+use nanoclaw_driver::DriverContext;
 use nanoclaw_testkit::platform::Platform;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -33,7 +34,8 @@ pub fn repo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_owned()
 }
 
-fn target() -> PathBuf {
+/// The folder that things are built in.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repo().join("target"), PathBuf::from)
 }
 
@@ -258,7 +260,26 @@ impl Drop for Rig {
                 tracing::debug!(error = %e, "the box was gone");
             }
         }
+        if self.data().join("boxes").exists() {
+            let run = self.run.clone();
+            // A drop cannot wait for the engine; a thread with a runtime of its own can.
+            let ended = std::thread::spawn(move || end_boxes(&run)).join();
+            if !matches!(ended, Ok(Ok(()))) {
+                tracing::warn!(?ended, "boxes were left behind");
+            }
+        }
     }
+}
+
+/// Ends every box of an install.
+#[tokio::main(flavor = "current_thread")]
+async fn end_boxes(run: &Run) -> anyhow::Result<()> {
+    let context = DriverContext { state: run.root.join("data/boxes"), image: image() };
+    let driver = driver(&run.driver, &context)?;
+    for found in driver.list(&run.install).await? {
+        driver.stop(&found.name, Duration::ZERO).await?;
+    }
+    Ok(())
 }
 
 /// Process ids of the boxes that the bubblewrap driver has on record here.

@@ -28,7 +28,7 @@ fn kinds() -> Vec<Kind> {
         kind(
             "garbage",
             |_, bad| bad.replace("outbound.db", |p| std::fs::write(p, [0xa5; 8192])),
-            "replaced",
+            "outbound.db",
         ),
         kind("scribbled", |_, bad| scribble(bad), "not a database"),
         kind(
@@ -174,6 +174,7 @@ async fn a_planted_journal_is_played_in_the_box_only() -> anyhow::Result<()> {
         }
         let pages = u32::try_from(std::fs::metadata(bad.path("outbound.db"))?.len() / 4096)?;
         std::fs::write(bad.path("outbound.db-journal"), journal(&ward.secret(), pages))?;
+        bad.own("outbound.db-journal")?;
         ward.answers(&bad.name, "after the journal").await?;
         ward.is_unharmed()?;
     }

@@ -17,6 +17,9 @@ pub(super) const WINDOW: Duration = Duration::from_secs(8);
 
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<Instant>>>>;
 
+/// One measurement at a time: they would measure each other.
+pub(super) static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// Everybody chats for this long; returns how long each answer took, the shortest first.
 pub(super) async fn chat(
     ward: &Ward,
@@ -89,8 +92,8 @@ pub(super) fn p99(took: &[Duration]) -> anyhow::Result<Duration> {
     took.get(took.len() * 99 / 100).copied().context("no answers")
 }
 
-/// Measures quiet, then under attack, and compares. The machine has other work too: of up to three
-/// pairs the best counts, since an attack that matters shows in all of them.
+/// Measures before, under and after an attack, and compares. The machine has other work too: of up to
+/// three such rounds the best counts, since an attack that matters shows in all of them.
 pub(super) async fn undisturbed(
     ward: &Ward,
     what: &str,
@@ -99,20 +102,19 @@ pub(super) async fn undisturbed(
 ) -> anyhow::Result<()> {
     let mut seen = Vec::new();
     for round in 0..3 {
-        let quiet = chat(ward, &format!("{what}-q{round}"), WINDOW).await?;
+        let mut quiet = chat(ward, &format!("{what}-before-{round}"), WINDOW / 2).await?;
         attack(round).await?;
-        let attacked = chat(ward, &format!("{what}-a{round}"), WINDOW).await?;
+        let attacked = chat(ward, &format!("{what}-under-{round}"), WINDOW).await?;
         calm().await?;
-        let (quiet_p99, p99) = (p99(&quiet)?, p99(&attacked)?);
+        quiet.extend(chat(ward, &format!("{what}-after-{round}"), WINDOW / 2).await?);
+        quiet.sort_unstable();
+        let (before, under) = (p99(&quiet)?, p99(&attacked)?);
+        let (mid, mid_under) = (quiet.get(quiet.len() / 2), attacked.get(attacked.len() / 2));
         eprintln!(
-            "{what}: p50 {:?} p99 {quiet_p99:?} of {} quiet; p50 {:?} p99 {p99:?} of {} attacked",
-            quiet[quiet.len() / 2],
-            quiet.len(),
-            attacked[attacked.len() / 2],
-            attacked.len()
+            "{what}: p50 {mid:?} p99 {before:?} quiet, p50 {mid_under:?} p99 {under:?} attacked"
         );
-        seen.push((quiet_p99, p99));
-        if p99.as_secs_f64() <= quiet_p99.as_secs_f64() * 1.2 {
+        seen.push((before, under));
+        if under.as_secs_f64() <= before.as_secs_f64() * 1.2 {
             return Ok(());
         }
     }

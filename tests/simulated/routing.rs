@@ -70,11 +70,11 @@ async fn every_wired_agent_decides_for_itself() -> anyhow::Result<()> {
         sim.rig.agent("pattern", "demo")?,
     );
     wire(&sim, &chat, &all, |w| {
-        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into()))
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into()));
     })?;
     wire(&sim, &chat, &hey, |_| {})?;
     wire(&sim, &chat, &pattern, |w| {
-        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(?i)build".into()))
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(?i)build".into()));
     })?;
     sim.start().await?;
     let counted =
@@ -108,7 +108,7 @@ async fn accumulated_messages_wait_for_a_mention() -> anyhow::Result<()> {
     let chat = group(&sim, "room")?;
     let agent = sim.rig.agent("andy", "demo")?;
     wire(&sim, &chat, &agent, |w| {
-        (w.ignored, w.session_mode) = (IgnoredPolicy::Accumulate, SessionMode::AgentShared)
+        (w.ignored, w.session_mode) = (IgnoredPolicy::Accumulate, SessionMode::AgentShared);
     })?;
     sim.start().await?;
     for n in 0..3 {
@@ -159,7 +159,7 @@ async fn a_broken_pattern_refuses_and_complains() -> anyhow::Result<()> {
     let chat = group(&sim, "room")?;
     let agent = sim.rig.agent("andy", "demo")?;
     wire(&sim, &chat, &agent, |w| {
-        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(".into()))
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(".into()));
     })?;
     let owner = nanoclaw_contract::ids::UserId::parse("fake:boss")?;
     let central = sim.rig.central()?;
@@ -187,12 +187,12 @@ async fn redelivery_is_a_no_op_and_strangers_are_refused() -> anyhow::Result<()>
     let agent = sim.rig.agent("andy", "demo")?;
     let chat = group(&sim, "room")?;
     wire(&sim, &chat, &agent, |w| {
-        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None)
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None);
     })?;
     let closed = group(&sim, "closed")?;
     sim.rig.central()?.set_chat_policy(&closed, UnknownSenderPolicy::Strict)?;
     wire(&sim, &closed, &agent, |w| {
-        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None)
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None);
     })?;
     sim.start().await?;
     for _ in 0..3 {

@@ -13,12 +13,11 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     step("size", || size::size(root))?;
     let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", || cargo(root, &lint, &[]))?;
-    if has_nextest(root) {
-        step("tests", || cargo(root, &["nextest", "run", "--workspace", "--no-fail-fast"], &[]))?;
-    } else {
-        let all = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
-        step("tests", || cargo(root, &all, &[]))?;
-    }
+    let near = ["test", "--workspace", "--exclude", "nanoclaw-tests", "--lib", "--bins", "--tests", "--no-fail-fast"];
+    step("tests of each crate", || cargo(root, &near, &[]))?;
+    // One after the other: some of them measure, all of them start whole hosts.
+    let whole = ["test", "-p", "nanoclaw-tests", "--no-fail-fast", "--", "--test-threads=1"];
+    step("tests of the whole", || cargo(root, &whole, &[]))?;
     step("examples in the documentation", || cargo(root, &["test", "--workspace", "--doc"], &[]))?;
     let doc = ["doc", "--workspace", "--no-deps", "--document-private-items"];
     step("documentation", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]))
@@ -26,7 +25,7 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
 
 /// Builds what is measured for release, then runs the benchmark program with `args`.
 pub(crate) fn bench(root: &Path, args: &[String]) -> Result<()> {
-    cargo(root, &["build", "--release", "-p", "nanoclaw", "-p", "nanoclaw-benches"], &[])?;
+    cargo(root, &["build", "--release", "-p", "nanoclaw-tests", "-p", "nanoclaw-benches"], &[])?;
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let runner = ["build", "--profile", "runner", "-p", "nanoclaw-install-runner", "--target"];
     cargo(root, &[&runner[..], &[&target]].concat(), &[])?;
@@ -47,12 +46,6 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work().with_context(|| name.to_owned())?;
     say(&format!("── {name}: good, {:.1} s", begun.elapsed().as_secs_f32()));
     Ok(())
-}
-
-fn has_nextest(root: &Path) -> bool {
-    let mut probe = Command::new(program());
-    probe.current_dir(root).args(["nextest", "--version"]);
-    probe.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
 }
 
 fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<()> {

@@ -73,3 +73,6 @@ impl<T> Step<T> for rusqlite::Result<T> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -102,6 +102,17 @@ impl Default for Limits {
     }
 }
 
+/// How often a box ran against its limits since it started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Strain {
+    /// Processes that it may not have.
+    pub forks_refused: u64,
+    /// Processes that were killed because it used too much memory.
+    pub killed_for_memory: u64,
+    /// When its log was full and turned over, last.
+    pub log_turned: Option<std::time::SystemTime>,
+}
+
 /// A box that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
@@ -182,6 +193,12 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The boxes of this install that run.
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError>;
+
+    /// How often the box ran against its limits; nothing where that cannot be known.
+    async fn strain(&self, name: &str) -> Result<Strain, DriverError> {
+        let _ = name;
+        Ok(Strain::default())
+    }
 
     /// Terminates, waits at most `grace`, kills; returns when the box is gone.
     async fn stop(&self, name: &str, grace: Duration) -> Result<(), DriverError> {

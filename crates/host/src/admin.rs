@@ -258,7 +258,9 @@ async fn clear(host: &Arc<Host>, request: &Request) -> Result<Answer, HostError>
         Ok(Ok(json!({"cleared": s.id, "kept": aside.display().to_string()})))
     })
     .await?;
-    host.wake(&session.id).dirty();
+    if cleared.is_ok() {
+        host.wake(&session.id).dirty();
+    }
     Ok(cleared)
 }
 

@@ -26,6 +26,7 @@ mod route;
 mod session;
 mod slots;
 mod start;
+mod strain;
 mod watch;
 mod why;
 

@@ -187,18 +187,23 @@ async fn run(host: &Arc<Host>, handle: &Arc<Handle>) {
 }
 
 impl Host {
-    /// Quarantines a session: its box stays off until somebody clears it.
+    /// Quarantines a session, and says so where it belongs: its box stays off until somebody clears it.
     pub(crate) async fn park(self: &Arc<Self>, id: &SessionId, reason: &str) {
         tracing::error!(session = %id, reason, "session quarantined");
-        let (host, id, reason) = (self.clone(), id.clone(), reason.to_owned());
+        let (host, its, why) = (self.clone(), id.clone(), reason.to_owned());
         let done = blocking(move || {
-            let now = host.clock.now();
-            host.central.quarantine(&id, &reason, now)?;
-            host.trace("quarantined", None, Some(&id), None, &reason);
-            Ok(())
+            host.central.quarantine(&its, &why, host.clock.now())?;
+            host.trace("quarantined", None, Some(&its), None, &why);
+            Ok(host.central.session(&its)?)
         });
-        if let Err(e) = done.await {
-            tracing::error!(error = %e, "quarantine was not recorded");
+        match done.await {
+            Ok(Some(session)) => {
+                let key = format!("quarantine-{}", self.clock.now().as_millisecond());
+                let text = format!("⚠️ I am off for safety: {reason}. The owner can put me back with `ncl sessions clear {id}`.");
+                self.notify_chat(&session, &key, &text).await;
+            }
+            Ok(None) => {}
+            Err(e) => tracing::error!(error = %e, "quarantine was not recorded"),
         }
     }
 }
@@ -212,6 +217,8 @@ struct Box_ {
     step: LastStep,
     /// Somebody here asked it to stop: its end is no crash.
     asked: bool,
+    /// It was killed here; its end is near.
+    killed: bool,
     /// It finished at least one turn.
     proven: bool,
 }
@@ -457,18 +464,11 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// Puts the session in quarantine and says so where it belongs.
     async fn condemn(&mut self, why: &str) {
         self.reader = None;
         self.condemned = true;
         self.unreadable = None;
         self.host.park(&self.session.id, why).await;
-        let key = format!("quarantine-{}", self.host.clock.now().as_millisecond());
-        let text = format!(
-            "⚠️ I am off for safety: {why}. The owner can put me back with `ncl sessions clear {}`.",
-            self.session.id
-        );
-        self.host.notify_chat(&self.session, &key, &text).await;
         self.handle.nudge();
     }
 
@@ -653,10 +653,13 @@ impl<'a> Live<'a> {
     }
 
     async fn kill(&mut self, why: &str) -> Result<Next, HostError> {
-        if let Some(running) = &self.running {
-            self.host.trace("killed", None, Some(&self.session.id), None, why);
-            tracing::warn!(session = %self.session.id, why, "killing the box");
-            self.gone_or(self.host.driver.signal(&running.name, Signal::Kill).await);
+        if let Some(running) = &mut self.running {
+            if !std::mem::replace(&mut running.killed, true) {
+                self.host.trace("killed", None, Some(&self.session.id), None, why);
+                tracing::warn!(session = %self.session.id, why, "killing the box");
+            }
+            let name = running.name.clone();
+            self.gone_or(self.host.driver.signal(&name, Signal::Kill).await);
         }
         Ok(Next::Wait(Some(Instant::now() + STOP_GRACE)))
     }
@@ -779,6 +782,7 @@ impl<'a> Live<'a> {
             busy: now,
             step: LastStep::None,
             asked: false,
+            killed: false,
             proven: false,
         });
     }

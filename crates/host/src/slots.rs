@@ -8,10 +8,13 @@ use crate::lock;
 use nanoclaw_contract::ids::SessionId;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
+use tokio::sync::Notify;
 
 pub(crate) struct Slots {
     max: usize,
     state: Mutex<State>,
+    /// Somebody has a slot.
+    pub(crate) taken: Notify,
 }
 
 #[derive(Default)]
@@ -31,7 +34,7 @@ pub(crate) enum Place {
 
 impl Slots {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max: max.max(1), state: Mutex::default() }
+        Self { max: max.max(1), state: Mutex::default(), taken: Notify::new() }
     }
 
     /// Gives the session a slot if one is free and nobody was here before; otherwise it stands in line.
@@ -42,6 +45,7 @@ impl Slots {
         }
         if state.line.is_empty() && state.held.len() < self.max {
             state.held.insert(who.id.clone());
+            self.taken.notify_one();
             return Place::Held;
         }
         if state.line.iter().any(|w| w.id == who.id) {
@@ -54,6 +58,7 @@ impl Slots {
     /// Takes a slot whatever the limit: the box runs already, since before the host started.
     pub(crate) fn adopt(&self, id: &SessionId) {
         lock(&self.state).held.insert(id.clone());
+        self.taken.notify_one();
     }
 
     /// Gives the slot back, or leaves the line, and serves the next.
@@ -65,6 +70,7 @@ impl Slots {
             && let Some(next) = state.line.pop_front()
         {
             state.held.insert(next.id.clone());
+            self.taken.notify_one();
             next.nudge();
         }
     }

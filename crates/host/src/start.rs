@@ -1,6 +1,6 @@
 //! Starts and stops the host, in order.
 
-use crate::{Config, Egress, Host, HostError, admin, blocking, channels, due, inbound, lock};
+use crate::{Config, Egress, Host, HostError, admin, blocking, channels, due, inbound, lock, strain};
 use nanoclaw_central::Central;
 use nanoclaw_channel::{ChannelDef, Setting, Start};
 use nanoclaw_contract::time::SharedClock;
@@ -72,6 +72,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     let watching = host.clone();
     tokio::spawn(async move { watching.watch.run().await });
     tokio::spawn(due::run(host.clone()));
+    tokio::spawn(strain::run(host.clone()));
     if crashed {
         tokio::spawn(due::recover(host.clone()));
     }

@@ -111,11 +111,8 @@ impl Session {
     /// Takes what was written out of the turn.
     pub(crate) fn written(&self, said: &Said) {
         let mut turn = self.turn();
-        turn.blocks.drain(..said.blocks);
+        turn.written(said.blocks, said.rows.len());
         turn.unknown.extend(said.unknown.iter().cloned());
-        if !said.rows.is_empty() {
-            turn.delivered();
-        }
     }
 
     /// Where something goes that names no destination: the conversation that caused the turn, or

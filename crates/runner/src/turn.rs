@@ -75,12 +75,16 @@ pub(crate) struct Turn {
     corrected: bool,
     /// Bare text that was objected to before it was heard.
     skip: Option<String>,
+    /// Blocks that belong to a turn that is over, only not written yet.
+    over: usize,
 }
 
 impl Turn {
     /// The prompt was taken in: from now on the turn answers it as well.
     pub(crate) fn consumed(&mut self, origin: &Origin, wants_turn: bool) {
         if wants_turn {
+            // What was written before answers what was asked before.
+            (self.delivered, self.corrected) = (false, false);
             self.origin.to.clone_from(&origin.to);
             self.origin.reply_to.clone_from(&origin.reply_to);
         }
@@ -101,6 +105,13 @@ impl Turn {
     /// Something was written for people.
     pub(crate) fn delivered(&mut self) {
         self.delivered = true;
+    }
+
+    /// The first `blocks` were written; those of a turn that is over say nothing about this one.
+    pub(crate) fn written(&mut self, blocks: usize, rows: usize) {
+        self.blocks.drain(..blocks);
+        self.delivered |= rows > 0 && blocks > self.over;
+        self.over = self.over.saturating_sub(blocks);
     }
 
     /// Judges the text that would end the turn: `Some(why)` sends the agent back, once per turn.
@@ -148,6 +159,7 @@ impl Turn {
         let lost =
             (!self.delivered && !said).then(|| bare.first().map(|(key, _)| key.clone())).flatten();
         (self.delivered, self.corrected, self.skip) = (false, false, None);
+        self.over = self.blocks.len();
         self.origin.heard.clear();
         let text: Vec<_> = bare.into_iter().map(|(_, text)| text).collect();
         lost.map(|key| (key, text.join("\n\n")))

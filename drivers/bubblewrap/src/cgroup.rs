@@ -59,11 +59,23 @@ impl Groups {
 
 /// Whether the kernel killed something in these groups for memory.
 pub(crate) fn out_of_memory(dirs: &[PathBuf]) -> bool {
-    let files = dirs.iter().flat_map(|d| [d.join("memory.events"), d.join("memory.oom_control")]);
-    files.filter_map(|file| fs::read_to_string(file).ok()).any(|text| {
-        let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
-        kills.is_some_and(|n| n != "0")
-    })
+    memory_kills(dirs) > 0
+}
+
+/// How often the kernel did.
+pub(crate) fn memory_kills(dirs: &[PathBuf]) -> u64 {
+    count(dirs, &["memory.events", "memory.oom_control"], "oom_kill ")
+}
+
+/// The number behind this word in these files of the groups.
+pub(crate) fn count(dirs: &[PathBuf], files: &[&str], word: &str) -> u64 {
+    let texts = dirs.iter().flat_map(|dir| files.iter().map(|file| dir.join(file)));
+    let texts = texts.filter_map(|file| fs::read_to_string(file).ok());
+    let number = |text: String| {
+        let number = text.lines().find_map(|line| line.strip_prefix(word));
+        number.and_then(|n| n.trim().parse::<u64>().ok())
+    };
+    texts.filter_map(number).max().unwrap_or(0)
 }
 
 /// Removes the groups; says whether they are gone. They stay busy for a moment after the last process.

@@ -16,7 +16,7 @@ use launch::Launcher;
 use nanoclaw_driver::process::ProcessId;
 use nanoclaw_driver::{
     BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Limits, Probe, Running, Signal,
-    check,
+    Strain, check,
 };
 use record::{Record, Status, status_path};
 use std::fs::File;
@@ -140,6 +140,16 @@ impl Driver for Bubblewrap {
             code: status.exit_code,
             out_of_memory: status.out_of_memory && status.exit_code != Some(0),
             tail: check::tail(&record.log),
+        })
+    }
+
+    async fn strain(&self, name: &str) -> Result<Strain, DriverError> {
+        let record = Record::load(&self.state, name)?;
+        let turned = record.log.with_extension("log.1").metadata().and_then(|m| m.modified());
+        Ok(Strain {
+            forks_refused: cgroup::count(&record.groups, &["pids.events"], "max "),
+            killed_for_memory: cgroup::memory_kills(&record.groups),
+            log_turned: turned.ok(),
         })
     }
 

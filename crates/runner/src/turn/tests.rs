@@ -85,3 +85,29 @@ fn an_unknown_name_is_told() {
     assert!(why.contains("\"hom\""), "{why}");
     assert_eq!(turn.blocks.len(), 1, "what can be delivered still is");
 }
+
+#[test]
+fn the_last_words_of_one_turn_do_not_count_for_the_next() {
+    let mut turn = Turn::default();
+    let names = ["home".to_owned()];
+    turn.hear("a", "<message to=\"home\">wrapped</message>");
+    assert_eq!(turn.check("", &names), None);
+    assert_eq!(turn.end(true), None);
+    // The block is written together with the end of its turn, that is after it.
+    turn.written(1, 1);
+    turn.hear("b", "not wrapped");
+    assert!(turn.check("not wrapped", &names).is_some(), "the next turn must be corrected");
+    turn.hear("c", "still not");
+    assert_eq!(turn.end(false).unwrap().1, "still not");
+}
+
+#[test]
+fn what_was_written_before_a_follow_up_does_not_answer_it() {
+    let mut turn = Turn::default();
+    let names = ["home".to_owned()];
+    turn.hear("a", "<message to=\"home\">first</message>");
+    turn.written(1, 1);
+    turn.consumed(&Origin::default(), true);
+    turn.hear("b", "second, not wrapped");
+    assert!(turn.check("second, not wrapped", &names).is_some());
+}

@@ -1,0 +1,84 @@
+//! Notices boxes that run against their limits without end, and puts them in quarantine.
+//!
+//! The limits keep the machine well; what is noticed here is that a box does nothing but strain at them.
+//! While no box runs, nothing is looked at.
+
+use crate::{Host, blocking};
+use nanoclaw_driver::Strain;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+const EVERY: Duration = Duration::from_secs(5);
+/// How many times in a row a box must have strained.
+const ROUNDS: u32 = 3;
+/// Processes refused between two looks that are no accident.
+const FORKS: u64 = 50;
+
+/// What is known of one box.
+#[derive(Default)]
+struct Known {
+    last: Strain,
+    rounds: u32,
+}
+
+pub(crate) async fn run(host: Arc<Host>) {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    while !host.stopping() {
+        if host.slots.held() == 0 {
+            known.clear();
+            host.slots.taken.notified().await;
+        }
+        tokio::time::sleep(EVERY).await;
+        let h = host.clone();
+        let Ok(boxes) = blocking(move || Ok(h.central.boxes()?)).await else { continue };
+        known.retain(|name, _| boxes.iter().any(|b| b.name == *name));
+        for b in boxes {
+            let Ok(now) = host.driver.strain(&b.name).await else { continue };
+            let first = !known.contains_key(&b.name);
+            let its = known.entry(b.name).or_default();
+            let why = if first { None } else { judge(&its.last, &now) };
+            its.rounds = if why.is_some() { its.rounds + 1 } else { 0 };
+            its.last = now;
+            if let Some(why) = why.filter(|_| its.rounds >= ROUNDS) {
+                host.park(&b.session, why).await;
+                host.wake(&b.session);
+            }
+        }
+    }
+}
+
+/// What a box did too much of between two looks.
+fn judge(before: &Strain, now: &Strain) -> Option<&'static str> {
+    if now.forks_refused > before.forks_refused + FORKS {
+        Some("it starts processes without end")
+    } else if now.killed_for_memory > before.killed_for_memory {
+        Some("it uses more memory than it may, again and again")
+    } else if now.log_turned.is_some() && now.log_turned != before.log_turned {
+        Some("it writes output without end")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn only_what_grows_is_strain() {
+        let calm = Strain {
+            forks_refused: 10_000,
+            killed_for_memory: 3,
+            log_turned: Some(SystemTime::UNIX_EPOCH),
+        };
+        assert_eq!(judge(&calm, &calm), None);
+        let forks = Strain { forks_refused: 20_000, ..calm };
+        assert_eq!(judge(&calm, &forks), Some("it starts processes without end"));
+        let memory = Strain { killed_for_memory: 4, ..calm };
+        assert_eq!(judge(&calm, &memory), Some("it uses more memory than it may, again and again"));
+        let output = Strain { log_turned: Some(SystemTime::UNIX_EPOCH + EVERY), ..calm };
+        assert_eq!(judge(&calm, &output), Some("it writes output without end"));
+    }
+}
