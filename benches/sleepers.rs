@@ -2,10 +2,12 @@
 
 use crate::report::{Report, Target};
 use crate::start::{first_message, memory, starts};
-use crate::world::{World, cpu, vault_of};
+use crate::world::{Wired, World, cpu, vault_of};
 use anyhow::Context as _;
+use nanoclaw_central::{ContainerStatus, Session};
 use nanoclaw_contract::dir::SessionDir;
 use nanoclaw_contract::ids::SessionId;
+use nanoclaw_contract::time::Timestamp;
 use std::time::Duration;
 
 const SESSIONS: usize = 10_000;
@@ -18,7 +20,7 @@ pub(crate) async fn run(report: &mut Report) -> anyhow::Result<()> {
 }
 
 async fn measure(report: &mut Report, world: &mut World) -> anyhow::Result<()> {
-    world.listener("g0")?;
+    world.chat("g0", Wired::Listening)?;
     seed(world)?;
     let took = starts(world, report.samples(15)).await?;
     report.time("host start, 10,000 sessions", took, Target::AtMost(300.0));
@@ -44,26 +46,25 @@ async fn measure(report: &mut Report, world: &mut World) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sessions that were used and sleep; each has a task for tomorrow. Written straight into the tables: ten
-/// thousand conversations would take hours.
+/// Sessions that were used and sleep; each has a task for tomorrow.
 fn seed(world: &World) -> anyhow::Result<()> {
-    let db = rusqlite::Connection::open(world.rig.data().join("v2.db"))?;
-    db.execute_batch(&format!(
-        "BEGIN;
-         CREATE TEMP TABLE n AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {SESSIONS}) SELECT i FROM n;
-         INSERT INTO messaging_groups (id, channel_type, platform_id, name, is_group, unknown_sender_policy, created_at)
-           SELECT 'mg-s' || i, 'fake', 's' || i, 's' || i, 0, 'public', '2026-01-01T00:00:00.000Z' FROM n;
-         INSERT INTO messaging_group_agents (id, messaging_group_id, agent_group_id, session_mode, priority, created_at,
-             engage_mode, engage_pattern, sender_scope, ignored_message_policy)
-           SELECT 'mga-s' || i, 'mg-s' || i, '{agent}', 'shared', 0, '2026-01-01T00:00:00.000Z', 'pattern', '.', 'all', 'drop' FROM n;
-         INSERT INTO sessions (id, agent_group_id, messaging_group_id, status, container_status, last_active, created_at)
-           SELECT 'sess-s' || i, '{agent}', 'mg-s' || i, 'active', 'stopped', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z' FROM n;
-         INSERT INTO session_due (session_id, due_at)
-           SELECT 'sess-s' || i, 1000 * (unixepoch() + 86400 + i) FROM n;
-         INSERT INTO session_cursors (session_id, out_rowid, ack_rowid) SELECT 'sess-s' || i, 5, 5 FROM n;
-         COMMIT;",
-        agent = world.agent
-    ))?;
+    let tomorrow = Timestamp::now() + Duration::from_secs(86_400);
+    for n in 1..=SESSIONS {
+        let chat = world.chat(&format!("s{n}"), Wired::Answering)?;
+        let id = SessionId::parse(format!("sess-s{n}"))?;
+        world.central.create_session(&Session {
+            id: id.clone(),
+            agent: world.agent.clone(),
+            chat: Some(chat),
+            thread: None,
+            provider: None,
+            active: true,
+            container: ContainerStatus::Stopped,
+            last_active: None,
+            created_at: nanoclaw_contract::time::iso(Timestamp::now()),
+        })?;
+        world.central.set_due(&id, Some(tomorrow))?;
+    }
     let dir = |n: usize| -> anyhow::Result<SessionDir> {
         let id = SessionId::parse(format!("sess-s{n}"))?;
         Ok(SessionDir::new(&world.rig.data(), &world.agent, &id)?)

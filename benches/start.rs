@@ -2,7 +2,7 @@
 //! platform, is durable and confirmed. And what it weighs when it has nothing to do.
 
 use crate::report::{Report, Target, percentile};
-use crate::world::{PATIENCE, World, chatter, vault_of};
+use crate::world::{PATIENCE, Wired, World, chatter, vault_of};
 use anyhow::{Context as _, ensure};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ pub(crate) async fn run(report: &mut Report) -> anyhow::Result<()> {
 }
 
 async fn measure(report: &mut Report, world: &mut World) -> anyhow::Result<()> {
-    world.listener("g0")?;
+    world.chat("g0", Wired::Listening)?;
     let took = starts(world, report.samples(20)).await?;
     report.time("host start, empty", took, Target::AtMost(100.0));
     // Whatever a start leaves behind for later has happened by then.

@@ -23,8 +23,17 @@ pub(crate) const ECHO: [&str; 2] = ["echo ", ""];
 pub(crate) struct World {
     pub(crate) rig: Rig,
     pub(crate) agent: AgentId,
-    central: Central,
+    pub(crate) central: Central,
     asked: u64,
+}
+
+/// What an agent does in a chat.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Wired {
+    /// A direct chat: it answers everything.
+    Answering,
+    /// A group: it keeps what it hears, and answers to nobody.
+    Listening,
 }
 
 /// A process that belongs to the install.
@@ -50,38 +59,42 @@ impl World {
     pub(crate) fn chats(&self, n: usize) -> anyhow::Result<Vec<String>> {
         let names: Vec<_> = (0..n).map(|n| format!("c{n}")).collect();
         for name in &names {
-            self.rig.chat(name, &self.agent)?;
+            self.chat(name, Wired::Answering)?;
         }
         Ok(names)
     }
 
-    /// Makes a group in which the agent listens and keeps what it hears, but answers to nobody.
-    pub(crate) fn listener(&self, name: &str) -> anyhow::Result<()> {
+    /// Makes one chat.
+    pub(crate) fn chat(&self, name: &str, wired: Wired) -> anyhow::Result<ChatId> {
         let created_at = nanoclaw_contract::time::iso(Timestamp::now());
         let id = ChatId::parse(format!("mg-{name}"))?;
+        let (kind, engage_mode, engage_pattern) = match wired {
+            Wired::Answering => (ChatKind::Direct, EngageMode::Pattern, Some(".".into())),
+            Wired::Listening => (ChatKind::Group, EngageMode::Mention, None),
+        };
         self.central.create_chat(&Chat {
             id: id.clone(),
             channel_type: ChannelType::parse("fake")?,
             platform_id: PlatformId::parse(name)?,
             name: Some(name.into()),
-            kind: ChatKind::Group,
+            kind,
             policy: UnknownSenderPolicy::Public,
             denied_at: None,
             created_at: created_at.clone(),
         })?;
         self.central.create_wiring(&Wiring {
             id: WiringId::parse(format!("mga-{name}"))?,
-            chat: id,
+            chat: id.clone(),
             agent: self.agent.clone(),
             session_mode: SessionMode::Shared,
             priority: 0,
-            engage_mode: Some(EngageMode::Mention),
-            engage_pattern: None,
+            engage_mode: Some(engage_mode),
+            engage_pattern,
             sender_scope: SenderScope::All,
             ignored: IgnoredPolicy::Accumulate,
             created_at,
         })?;
-        Ok(())
+        Ok(id)
     }
 
     /// Rows in the inboxes of all sessions.

@@ -213,12 +213,16 @@ class H(BaseHTTPRequestHandler):
     # ---- Anthropic
     def anth_messages(self, req):
         msgs = req.get("messages") or []
-        last = {}
+        last, pushed = {}, []
         for m in reversed(msgs):                # a trailing role:"system" message is possible (newer CLIs)
             if m.get("role") == "user":
                 last = m
                 break
+            if "The user sent a new message while you were working" in text_of(m.get("content")):
+                pushed.insert(0, {"type": "text", "text": text_of(m.get("content"))})
         content = last.get("content", "")
+        if pushed:
+            content = (content if isinstance(content, list) else [{"type": "text", "text": content}]) + pushed
         results = [b for b in content if isinstance(b, dict) and b.get("type") == "tool_result"] if isinstance(content, list) else []
         txt = strip_reminders(text_of(content))
         if isinstance(content, list):           # messages that nobody answered come merged: the newest says what to do

@@ -2,6 +2,8 @@
 
 mod claude;
 mod compat;
+mod docs;
 mod hostile;
+mod kill;
 mod simulated;
 mod story;

@@ -48,8 +48,11 @@ impl World {
         let mut rig = Rig::new(&format!("cc{name}"))?;
         let api = Api::start(&rig.root.path().join("api"), key).await?;
         let claude = claude()?;
-        let (folder, file) = (claude.parent().context("no folder")?, claude.file_name().context("no name")?);
-        let inside = PathBuf::from("/opt/nanoclaw/tools").join(folder.file_name().context("no name")?).join(file);
+        let (folder, file) =
+            (claude.parent().context("no folder")?, claude.file_name().context("no name")?);
+        let inside = PathBuf::from("/opt/nanoclaw/tools")
+            .join(folder.file_name().context("no name")?)
+            .join(file);
         rig.run.tools = folder.parent().map(Into::into);
         rig.run.driver = driver.into();
         rig.run.box_env.push(format!("NANOCLAW_CLAUDE={}", inside.display()));
@@ -83,7 +86,13 @@ impl World {
     /// The answer of this number, once it is there.
     async fn nth(&self, n: usize) -> anyhow::Result<String> {
         let answered = self.rig.platform.until(SOON, |p| p.texts(CHAT).len() > n).await;
-        ensure!(answered, "no answer {n}: {:?}\n{}\n{}", self.texts(), self.rig.log(), self.box_log());
+        ensure!(
+            answered,
+            "no answer {n}: {:?}\n{}\n{}",
+            self.texts(),
+            self.rig.log(),
+            self.box_log()
+        );
         self.texts().get(n).cloned().context("it is gone")
     }
 
@@ -93,7 +102,12 @@ impl World {
 
     /// Waits for something that the platform does not see.
     async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> anyhow::Result<()> {
-        ensure!(self.rig.platform.until(SOON, |_| holds()).await, "never: {what}\n{}\n{}", self.rig.log(), self.box_log());
+        ensure!(
+            self.rig.platform.until(SOON, |_| holds()).await,
+            "never: {what}\n{}\n{}",
+            self.rig.log(),
+            self.box_log()
+        );
         Ok(())
     }
 
@@ -108,7 +122,8 @@ impl World {
     }
 
     fn driver(&self) -> anyhow::Result<Arc<dyn Driver>> {
-        let context = DriverContext { state: self.rig.data().join("boxes"), image: compose::image() };
+        let context =
+            DriverContext { state: self.rig.data().join("boxes"), image: compose::image() };
         compose::driver(&self.rig.run.driver, &context)
     }
 
@@ -170,7 +185,11 @@ impl Api {
 
     /// The newest request that holds this text.
     fn request_with(&self, text: &str) -> anyhow::Result<Value> {
-        self.requests().into_iter().rev().find(|r| strings(r).contains(text)).with_context(|| format!("{text:?} was never asked"))
+        self.requests()
+            .into_iter()
+            .rev()
+            .find(|r| strings(r).contains(text))
+            .with_context(|| format!("{text:?} was never asked"))
     }
 }
 
@@ -186,7 +205,8 @@ fn strings(value: &Value) -> String {
 
 /// Claude Code, as `nanoclaw.sh test` installs it.
 fn claude() -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("NANOCLAW_CLAUDE").map_or_else(|| target().join("tools/claude/claude"), PathBuf::from);
+    let path = std::env::var_os("NANOCLAW_CLAUDE")
+        .map_or_else(|| target().join("tools/claude/claude"), PathBuf::from);
     needed(path, "nanoclaw tools install --dir target/tools")
 }
 

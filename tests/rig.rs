@@ -247,26 +247,20 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        // The host dies with `kill_on_drop`; its boxes outlive it by design, so they are ended here.
-        if let Some(host) = &mut self.host
-            && let Err(e) = host.start_kill()
-        {
-            tracing::debug!(error = %e, "the host was gone");
-        }
-        for pid in boxes(&self.data().join("boxes")) {
-            if let Some(pid) = rustix::process::Pid::from_raw(pid)
-                && let Err(e) = rustix::process::kill_process(pid, rustix::process::Signal::KILL)
-            {
-                tracing::debug!(error = %e, "the box was gone");
+        if let Some(host) = &mut self.host {
+            if let Err(e) = host.start_kill() {
+                tracing::debug!(error = %e, "the host was gone");
+            }
+            // It must not start a box after the others were ended.
+            while matches!(host.try_wait(), Ok(None)) {
+                std::thread::sleep(Duration::from_millis(2));
             }
         }
-        if self.data().join("boxes").exists() {
-            let run = self.run.clone();
-            // A drop cannot wait for the engine; a thread with a runtime of its own can.
-            let ended = std::thread::spawn(move || end_boxes(&run)).join();
-            if !matches!(ended, Ok(Ok(()))) {
-                tracing::warn!(?ended, "boxes were left behind");
-            }
+        // Boxes outlive their host by design. A drop cannot wait for a driver; a thread with a runtime can.
+        let run = self.run.clone();
+        let ended = std::thread::spawn(move || end_boxes(&run)).join();
+        if !matches!(ended, Ok(Ok(()))) {
+            tracing::error!(?ended, "boxes were left behind");
         }
     }
 }
@@ -280,16 +274,4 @@ async fn end_boxes(run: &Run) -> anyhow::Result<()> {
         driver.stop(&found.name, Duration::ZERO).await?;
     }
     Ok(())
-}
-
-/// Process ids of the boxes that the bubblewrap driver has on record here.
-pub fn boxes(state: &Path) -> Vec<i32> {
-    let Ok(entries) = std::fs::read_dir(state) else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|e| std::fs::read_to_string(e.path()).ok())
-        .filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
-        .filter_map(|record| record.pointer("/first/pid")?.as_i64())
-        .filter_map(|pid| i32::try_from(pid).ok())
-        .collect()
 }

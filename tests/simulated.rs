@@ -40,10 +40,12 @@ struct Sim {
 
 impl Sim {
     fn new(name: &str) -> anyhow::Result<Self> {
+        let (driver, clock) = (Arc::<FakeDriver>::default(), Arc::new(SimClock::start()));
+        *driver.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(clock.clone());
         Ok(Self {
             rig: Rig::without_boxes(name)?,
-            driver: Arc::default(),
-            clock: Arc::new(SimClock::start()),
+            driver,
+            clock,
             boxes_max: 100,
             idle: Duration::from_secs(600),
             started: None,

@@ -7,7 +7,8 @@ use nanoclaw_contract::ids::OutId;
 use nanoclaw_contract::inbox::{InboxReader, Look};
 use nanoclaw_contract::message::{AckStatus, InKind, InRow, NewOut, OutKind, Trigger};
 use nanoclaw_contract::outbox::{Commit, Outbox};
-use nanoclaw_contract::time::Timestamp;
+use nanoclaw_contract::pulse::{Phase, Pulse, Tool};
+use nanoclaw_contract::time::{Clock, Timestamp};
 use nanoclaw_driver::{BoxSpec, Driver, DriverError, Exit, Probe, Running, Signal};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +16,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often the agent looks.
+/// Everything is due by then.
+const FAR: Timestamp = Timestamp::MAX;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How an agent behaves.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Manner {
+    /// It answers at once.
+    #[default]
+    Echoes,
+    /// It takes messages on and shows no sign of life any more.
+    Hangs,
+    /// It works for so long before it answers, and shows it.
+    Works(Duration),
+}
 
 /// Starts tasks instead of boxes.
 #[derive(Default)]
 pub struct FakeDriver {
     running: Arc<Mutex<BTreeMap<String, Fake>>>,
+    /// How agents behave that start from now on.
+    pub manner: Mutex<Manner>,
+    /// The test's clock, for agents that show a pulse.
+    pub clock: Mutex<Option<Arc<dyn Clock>>>,
     /// Starts that fail before one works.
     pub failing: Mutex<u32>,
     /// Most boxes that ever ran at once, and how many were started.
@@ -72,15 +91,27 @@ impl Driver for FakeDriver {
         all.insert(spec.name.clone(), Fake { spec: spec.clone(), over });
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         *counts = (counts.0.max(all.len()), counts.1 + 1);
+        let manner = *self.manner.lock().unwrap_or_else(PoisonError::into_inner);
+        let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tokio::spawn(async move {
+            let started = tokio::time::Instant::now();
             while !*ended.borrow_and_update() {
-                let workspace = workspace.clone();
+                let (workspace, now) = (Workspace::at(&workspace), clock.as_ref().map(|c| c.now()));
+                let every = match manner {
+                    Manner::Echoes => LOOK_EVERY,
+                    Manner::Hangs | Manner::Works(_) => Duration::from_secs(5),
+                };
+                let look = move || match manner {
+                    Manner::Hangs => claim_all(&workspace),
+                    Manner::Works(long) if started.elapsed() < long => {
+                        claim_all(&workspace)?;
+                        beat(&workspace, now)
+                    }
+                    Manner::Works(_) | Manner::Echoes => answer_all(&workspace),
+                };
                 // A failed look is a look too early; the next one finds more.
-                drop(
-                    tokio::task::spawn_blocking(move || answer_all(&Workspace::at(workspace)))
-                        .await,
-                );
-                drop(tokio::time::timeout(LOOK_EVERY, ended.changed()).await);
+                drop(tokio::task::spawn_blocking(look).await);
+                drop(tokio::time::timeout(every, ended.changed()).await);
             }
         });
         Ok(())
@@ -118,6 +149,34 @@ impl Driver for FakeDriver {
             .map(|f| Running { name: f.spec.name.clone(), session: Some(f.spec.session.clone()) })
             .collect())
     }
+}
+
+/// Takes on what waits, and leaves it there.
+fn claim_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
+    let now = Timestamp::now();
+    let rows = InboxReader::open(&workspace.inbound())?.pending(
+        Look::First,
+        &std::collections::BTreeSet::new(),
+        100,
+        FAR,
+    )?;
+    let ids: Vec<_> = rows.into_iter().map(|r| r.id).collect();
+    Outbox::open(&workspace.outbound(), now)?.claim(&ids, now)
+}
+
+/// Shows a pulse of a long tool call.
+fn beat(workspace: &Workspace, now: Option<Timestamp>) -> Result<(), nanoclaw_contract::Error> {
+    let tool = Tool { id: "t1".into(), name: "Task".into(), started_ms: 0, timeout_ms: None };
+    let pulse = Pulse { phase: Phase::Tool, since_ms: 0, tools: vec![tool] };
+    let io = |source| nanoclaw_contract::Error::Io { what: "beat".into(), source };
+    let (path, fresh) = (workspace.heartbeat(), workspace.heartbeat().with_extension("fresh"));
+    let file = std::fs::File::create(&fresh).map_err(io)?;
+    serde_json::to_writer(&file, &pulse).map_err(|e| io(e.into()))?;
+    if let Some(now) = now {
+        // The file's own time is the machine's; the test's is another.
+        file.set_modified(now.into()).map_err(io)?;
+    }
+    std::fs::rename(fresh, path).map_err(io)
 }
 
 /// Answers every waiting message with `echo: <text>`, one answer for each, in one commit.

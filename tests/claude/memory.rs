@@ -1,9 +1,13 @@
 //! What it remembers, and what it forgets when asked to.
 
 use super::{BUBBLEWRAP, CHAT, DOCKER, KEY, Kind, World, bash, say, strings};
+use nanoclaw_central::Role;
+use nanoclaw_contract::ids::UserId;
+use nanoclaw_contract::time::Timestamp;
 
 async fn remembers_after_death(driver: &str) -> anyhow::Result<()> {
-    let mut world = World::with(&format!("dies{driver}"), driver, Kind::ApiKey, KEY).await?.started().await?;
+    let mut world =
+        World::with(&format!("dies{driver}"), driver, Kind::ApiKey, KEY).await?.started().await?;
     world.ask(&format!("my number is 4711\n{}", say("noted"))).await?;
     world.kill_box().await?;
     assert_eq!(world.ask(&format!("which number?\n{}", say("4711"))).await?, "4711");
@@ -38,7 +42,17 @@ async fn a_turn_cut_short_by_the_death_of_its_box_is_answered_once() -> anyhow::
 
 #[tokio::test]
 async fn clear_begins_a_new_conversation() -> anyhow::Result<()> {
-    let mut world = World::new("clear").await?.started().await?;
+    let world = World::new("clear").await?;
+    let user = UserId::parse(format!("fake:user-{CHAT}"))?;
+    world.rig.central()?.upsert_user(&user, "fake", None, Timestamp::now())?;
+    world.rig.central()?.grant_role(
+        &user,
+        Role::Admin,
+        Some(&world.agent),
+        None,
+        Timestamp::now(),
+    )?;
+    let mut world = world.started().await?;
     world.ask(&format!("my number is 4711\n{}", say("noted"))).await?;
     assert_eq!(world.ask("/clear").await?, "Session cleared.");
     assert_eq!(world.ask(&format!("which number?\n{}", say("none"))).await?, "none");

@@ -28,7 +28,9 @@ async fn no_process_shows_the_key() -> anyhow::Result<()> {
     world.ask(&say("hello")).await?;
     let (mut boxed, mut seen) = (Vec::new(), Vec::new());
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
+            continue;
+        };
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
         let shown = [read("cmdline"), read("environ")].concat();
         if shown.windows(KEY.len()).any(|w| w == KEY.as_bytes()) && !is_api(&shown) {
@@ -40,7 +42,10 @@ async fn no_process_shows_the_key() -> anyhow::Result<()> {
     }
     assert!(seen.is_empty(), "processes show the key: {seen:?}");
     for program in ["nanoclaw-runner", "claude"] {
-        assert!(boxed.iter().any(|c| c.contains(program)), "no {program} among the processes of the box: {boxed:?}");
+        assert!(
+            boxed.iter().any(|c| c.contains(program)),
+            "no {program} among the processes of the box: {boxed:?}"
+        );
     }
     assert!(world.api.process.id().is_some(), "the API is gone");
     world.rig.stop().await

@@ -3,7 +3,8 @@
 use super::{BUBBLEWRAP, CHAT, DOCKER, KEY, Kind, TOKEN, World, bash, say};
 
 async fn talks_and_works(driver: &str) -> anyhow::Result<()> {
-    let world = World::with(&format!("talk{driver}"), driver, Kind::ApiKey, KEY).await?.started().await?;
+    let world =
+        World::with(&format!("talk{driver}"), driver, Kind::ApiKey, KEY).await?.started().await?;
     assert_eq!(world.ask(&say("hello to you")).await?, "hello to you");
     // The model hears who speaks and from where.
     let asked = super::strings(&world.api.request_with("hello to you")?["messages"]);
@@ -62,21 +63,29 @@ async fn a_reply_that_is_not_wrapped_is_corrected_and_arrives_once() -> anyhow::
 async fn it_speaks_while_it_works_and_at_the_end() -> anyhow::Result<()> {
     let mut world = World::new("interim").await?.started().await?;
     let work = r#"{"command": "while [ ! -e heard ]; do sleep 0.1; done; echo went on"}"#;
-    let both = format!("!tool mcp__nanoclaw__send_message {{\"text\": \"on it\"}}\n!tool Bash {work}");
+    let both =
+        format!("!tool mcp__nanoclaw__send_message {{\"text\": \"on it\"}}\n!tool Bash {work}");
     assert_eq!(world.ask(&both).await?, "on it");
     // It was said while the turn still runs.
     assert!(world.rig.platform.is_typing(CHAT), "the turn is over");
     std::fs::write(world.folder().join("heard"), "")?;
     assert_eq!(world.ask(&say("done")).await?, "done");
     let texts = world.texts();
-    assert_eq!((texts[0].as_str(), texts.last().map(String::as_str)), ("on it", Some("done")), "{texts:?}");
+    assert_eq!(
+        (texts[0].as_str(), texts.last().map(String::as_str)),
+        ("on it", Some("done")),
+        "{texts:?}"
+    );
     world.rig.stop().await
 }
 
 #[tokio::test]
 async fn a_follow_up_is_taken_into_the_running_turn() -> anyhow::Result<()> {
     let mut world = World::new("followup").await?.started().await?;
-    world.rig.platform.dm(CHAT, &bash("touch started; while [ ! -e go ]; do sleep 0.1; done; echo went"));
+    world
+        .rig
+        .platform
+        .dm(CHAT, &bash("touch started; while [ ! -e go ]; do sleep 0.1; done; echo went"));
     let started = world.folder().join("started");
     world.until("the tool runs", || started.exists()).await?;
     world.rig.platform.dm(CHAT, &say("and this too"));
@@ -87,9 +96,10 @@ async fn a_follow_up_is_taken_into_the_running_turn() -> anyhow::Result<()> {
     assert_eq!(world.nth(0).await?, "and this too");
     // The model saw the tool's result and the follow-up at once.
     let asked = world.api.request_with("and this too")?;
-    let last = asked["messages"].as_array().and_then(|m| m.iter().rev().find(|m| m["role"] == "user")).cloned();
-    let last = super::strings(&last.unwrap_or_default());
-    assert!(last.contains("went") && last.contains("and this too"), "{last}");
+    let messages = asked["messages"].as_array().map_or(&[][..], Vec::as_slice);
+    let spoke = messages.iter().rposition(|m| m["role"] == "assistant").unwrap_or_default();
+    let since: String = messages[spoke..].iter().map(super::strings).collect();
+    assert!(since.contains("went\n") && since.contains("and this too"), "{since}");
     world.rig.stop().await
 }
 

@@ -1,14 +1,12 @@
 //! Boxes that use all they can get.
 
 use super::Ward;
-use super::load::{GOOD, chat, undisturbed};
-use std::time::Duration;
+use super::load::{GOOD, undisturbed};
 
 /// Runs the script in a box; where there is a reason, it ends in quarantine for it.
 async fn bomb(name: &str, script: &str, reason: Option<&str>) -> anyhow::Result<()> {
     let (mut ward, bad) = Ward::new(name, GOOD, &[name]).await?;
     let bad = &bad[0];
-    chat(&ward, "warm", Duration::from_secs(2)).await?;
     let attack = async |_| bad.order(&ward, script);
     let calm = async || {
         let Some(reason) = reason else {

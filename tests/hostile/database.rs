@@ -207,3 +207,19 @@ async fn endless_messages_are_cut_off() -> anyhow::Result<()> {
     ward.is_unharmed()?;
     ward.rig.stop().await
 }
+
+/// A lock that never ends keeps the host out; it does not keep it busy.
+#[tokio::test]
+async fn an_outbox_that_stays_locked_is_put_in_quarantine() -> anyhow::Result<()> {
+    let (mut ward, bad) = Ward::new("locked", 1, &["locked"]).await?;
+    let conn = Connection::open(bad[0].path("outbound.db"))?;
+    conn.busy_timeout(super::SOON)?;
+    conn.execute_batch("BEGIN EXCLUSIVE")?;
+    poke(&ward, &bad[0])?;
+    ward.answers("good0", "meanwhile").await?;
+    ward.is_quarantined(&bad[0], "is busy, for more than 30 s").await?;
+    drop(conn);
+    ward.clear(&bad[0]).await?;
+    ward.is_unharmed()?;
+    ward.rig.stop().await
+}

@@ -101,6 +101,8 @@ pub(super) async fn undisturbed(
     mut calm: impl AsyncFnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut seen = Vec::new();
+    // Their boxes start first.
+    chat(ward, &format!("{what}-warm"), WINDOW / 4).await?;
     for round in 0..3 {
         let mut quiet = chat(ward, &format!("{what}-before-{round}"), WINDOW / 2).await?;
         attack(round).await?;

@@ -1,6 +1,7 @@
 //! Boxes: how many, how long, what when they do not start.
 
 use super::{EVER, Sim};
+use nanoclaw_testkit::driver::Manner;
 use std::time::Duration;
 
 /// Two places, five chats: nobody waits for ever, never more than two boxes.
@@ -69,6 +70,51 @@ async fn a_failing_start_is_told_and_tried_again() -> anyhow::Result<()> {
         "{texts:?}"
     );
     assert_eq!(sim.driver.counts().1, 1);
+    sim.stop().await;
+    Ok(())
+}
+
+/// Work that shows a pulse may take as long as it likes.
+#[tokio::test(start_paused = true)]
+async fn healthy_work_has_no_ceiling() -> anyhow::Result<()> {
+    let mut sim = Sim::new("long")?;
+    *sim.driver.manner.lock().unwrap() = Manner::Works(Duration::from_secs(3 * 3600));
+    let agent = sim.rig.agent("andy", "demo")?;
+    sim.rig.chat("c1", &agent)?;
+    sim.start().await?;
+    sim.rig.platform.dm("c1", "take your time");
+    tokio::time::sleep(Duration::from_secs(2 * 3600)).await;
+    assert!(sim.rig.platform.texts("c1").is_empty());
+    assert!(sim.rig.platform.is_typing("c1"), "nobody sees that it works");
+    sim.rig.platform.until(2 * EVER, |p| !p.texts("c1").is_empty()).await;
+    assert_eq!(sim.rig.platform.texts("c1"), ["echo: take your time"]);
+    assert_eq!(sim.driver.counts().1, 1, "its box was ended in between");
+    sim.stop().await;
+    Ok(())
+}
+
+/// A box that takes a message on and goes silent is ended; the message is tried again, and in the end people
+/// are told.
+#[tokio::test(start_paused = true)]
+async fn a_silent_box_is_ended_and_its_message_told() -> anyhow::Result<()> {
+    let mut sim = Sim::new("silent")?;
+    *sim.driver.manner.lock().unwrap() = Manner::Hangs;
+    let agent = sim.rig.agent("andy", "demo")?;
+    sim.rig.chat("c1", &agent)?;
+    sim.start().await?;
+    sim.rig.platform.dm("c1", "hello?");
+    let told = sim
+        .rig
+        .platform
+        .until(2 * EVER, |p| p.texts("c1").iter().any(|t| t.contains("had to give up")))
+        .await;
+    assert!(told, "{:?}", sim.rig.platform.texts("c1"));
+    assert!(sim.driver.counts().1 >= 3, "it was not tried again");
+    *sim.driver.manner.lock().unwrap() = Manner::Echoes;
+    sim.rig.platform.dm("c1", "better?");
+    let better =
+        sim.rig.platform.until(EVER, |p| p.texts("c1").iter().any(|t| t == "echo: better?")).await;
+    assert!(better, "{:?}", sim.rig.platform.texts("c1"));
     sim.stop().await;
     Ok(())
 }

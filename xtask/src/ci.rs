@@ -3,7 +3,7 @@
 use crate::{say, size, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 /// Runs all checks and tests; stops at the first step that fails.

@@ -8,13 +8,17 @@ use nanoclaw_contract::time::{Timestamp, iso};
 use rusqlite::params;
 use std::time::Duration;
 
+/// Once may be an accident.
+const BACKOFF_ONCE: Duration = Duration::from_millis(250);
 const BACKOFF_FIRST: Duration = Duration::from_secs(5);
 const BACKOFF_MAX: Duration = Duration::from_secs(600);
 
-/// How long to wait after so many failures in a row: 5 s, 10 s, 20 s … 10 min.
+/// How long to wait after so many failures in a row: 250 ms, 5 s, 10 s, 20 s … 10 min.
 pub fn wake_backoff(count: u32) -> Duration {
-    let factor = 2u32.saturating_pow(count.saturating_sub(1));
-    BACKOFF_FIRST.saturating_mul(factor).min(BACKOFF_MAX)
+    if count < 2 {
+        return BACKOFF_ONCE;
+    }
+    BACKOFF_FIRST.saturating_mul(2u32.saturating_pow(count - 2)).min(BACKOFF_MAX)
 }
 
 /// A box that would not start.

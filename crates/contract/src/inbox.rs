@@ -194,19 +194,23 @@ impl Inbox {
             .step("look up delivered")
     }
 
-    /// When the agent has something to do. Rows in `finished` are done, only not yet settled.
+    /// When the agent has something to do. A message that is put off after a failed try holds up those
+    /// behind it: they are not to overtake it. A task does not.
     pub fn due(&self, now: Timestamp) -> Result<Due, Error> {
         let mut query = self
             .conn
             .prepare_cached(
-                "SELECT process_after FROM messages_in WHERE status = 'pending' AND trigger = 1",
+                "SELECT process_after, COALESCE(tries, 0) > 0 AND kind <> 'task' FROM messages_in
+                 WHERE status = 'pending' AND trigger = 1 ORDER BY seq",
             )
             .step("look for due rows")?;
         let mut due = Due::Never;
-        let rows =
-            query.query_map([], |r| r.get::<_, Option<String>>(0)).step("look for due rows")?;
-        for at in rows {
-            let Some(text) = at.step("look for due rows")? else { return Ok(Due::Now) };
+        let rows = query
+            .query_map([], |r| Ok((r.get::<_, Option<String>>(0)?, r.get::<_, bool>(1)?)))
+            .step("look for due rows")?;
+        for row in rows {
+            let (text, holds) = row.step("look for due rows")?;
+            let Some(text) = text else { return Ok(Due::Now) };
             // An unreadable time must not hide the row for ever.
             let Some(at) = time::parse(&text) else { return Ok(Due::Now) };
             if at <= now {
@@ -216,6 +220,9 @@ impl Inbox {
                 Due::At(earlier) if earlier <= at => due,
                 Due::Now | Due::At(_) | Due::Never => Due::At(at),
             };
+            if holds {
+                break;
+            }
         }
         Ok(due)
     }
@@ -479,7 +486,8 @@ impl InboxReader {
     }
 
     /// Rows that wait and are due, oldest first, at most `limit`, except those in `skip` and, unless
-    /// this is the first look of a fresh container, those for it alone. Never system rows.
+    /// this is the first look of a fresh container, those for it alone. Never system rows, and nothing
+    /// behind a message that is put off after a failed try.
     pub fn pending(
         &self,
         look: Look,
@@ -516,7 +524,8 @@ impl InboxReader {
         let mut query = self
             .conn
             .prepare_cached(&format!(
-                "SELECT {columns}, process_after FROM messages_in WHERE status = 'pending' AND {kind} ORDER BY seq"
+                "SELECT {columns}, process_after, COALESCE(tries, 0) > 0 AND kind <> 'task' AS holds
+                 FROM messages_in WHERE status = 'pending' AND {kind} ORDER BY seq"
             ))
             .step("look for messages")?;
         let mut out = Vec::new();
@@ -525,6 +534,9 @@ impl InboxReader {
             let Some(r) = rows.next().step("look for messages")? else { break };
             let after: Option<String> = r.get("process_after").step("look for messages")?;
             if after.as_deref().and_then(time::parse).is_some_and(|at| at > now) {
+                if r.get("holds").step("look for messages")? {
+                    break;
+                }
                 continue;
             }
             // One row that breaks the contract must not hide the others.

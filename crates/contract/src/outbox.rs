@@ -31,10 +31,21 @@ pub const ACKS_MAX: i64 = 10_000;
 /// Longest time one look at a box's database may take.
 pub const LOOK_MAX: Duration = Duration::from_secs(2);
 
-/// Creates the file with its schema.
+/// Creates the file with its schema: whole, or not at all.
 pub fn create(path: &Path) -> Result<(), Error> {
-    let conn = Connection::open(path).step("create outbound.db")?;
-    conn.execute_batch(OUTBOUND_SQL).step("create outbound.db")
+    let draft = path.with_extension("draft");
+    for old in [path.with_extension("draft-journal"), draft.clone()] {
+        match std::fs::remove_file(&old) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io(format!("remove {}", old.display()), e));
+            }
+            _ => {}
+        }
+    }
+    let conn = Connection::open(&draft).step("create outbound.db")?;
+    conn.execute_batch(&format!("BEGIN;\n{OUTBOUND_SQL}\nCOMMIT;")).step("create outbound.db")?;
+    drop(conn);
+    std::fs::rename(&draft, path).map_err(|e| Error::io("create outbound.db", e))
 }
 
 /// The runner's hand on the outbox: the only writer.

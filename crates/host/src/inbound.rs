@@ -336,6 +336,7 @@ fn write(
 ) -> Result<Written, HostError> {
     let wiring = routed.wiring;
     let session = host.resolve(&wiring.agent, &chat.id, &routed.place)?;
+    fault::point("host.session.made");
     let files = host.files(&session)?;
     let id = row_id(message, chat, wiring)?;
     let reply = message.reply.clone().unwrap_or_else(|| message.at.clone());

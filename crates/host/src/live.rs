@@ -21,7 +21,7 @@ use nanoclaw_contract::inbox::Due;
 use nanoclaw_contract::outbox::OutboxReader;
 use nanoclaw_contract::pulse::{self, Phase, Pulse};
 use nanoclaw_contract::time::Timestamp;
-use nanoclaw_driver::{DriverError, Exit, Signal};
+use nanoclaw_driver::{BoxSpec, DriverError, Exit, Signal};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +48,10 @@ const STEPS_MAX: f64 = 200.0;
 const STEPS_PER_SECOND: f64 = 20.0;
 /// How often a message may bring its box down before it is given up.
 const TRIES_MAX: i64 = 8;
+/// How long it is put off the first time, and how many times longer each time after. What came later
+/// waits behind it: for minutes in all.
+const TRY_AGAIN_FIRST: Duration = Duration::from_millis(250);
+const TRY_AGAIN_FACTOR: u32 = 3;
 
 /// How others reach a live session's task.
 pub(crate) struct Handle {
@@ -219,8 +223,17 @@ struct Box_ {
     asked: bool,
     /// It was killed here; its end is near.
     killed: bool,
-    /// It finished at least one turn.
+    /// It finished at least one turn, or was there before the host.
     proven: bool,
+}
+
+/// What speaks for a box that comes into care.
+#[derive(PartialEq, Eq)]
+enum Proof {
+    /// It was there before.
+    Adopted,
+    /// It was started just now.
+    None,
 }
 
 /// What a box shows of itself.
@@ -310,7 +323,7 @@ impl<'a> Live<'a> {
         };
         let adopted = lock(&host.adopted).remove(&handle.id);
         if let Some(name) = adopted {
-            live.watch(name).await;
+            live.watch(name, Proof::Adopted).await;
             if let Err(e) = host.egress.open(&live.session.id, &live.session.agent).await {
                 tracing::warn!(session = %handle.id, error = %e, "the adopted box has no way out");
             }
@@ -696,29 +709,33 @@ impl<'a> Live<'a> {
 
     async fn start(&mut self) -> Result<Next, HostError> {
         fault::point("host.wake");
-        match tokio::time::timeout(START_MAX, self.start_box()).await {
-            Ok(Ok(name)) => {
+        let spec = match self.plan().await {
+            Ok(spec) => spec,
+            Err(e) => return self.start_failed(&e.to_string()).await,
+        };
+        let why = match tokio::time::timeout(START_MAX, self.start_box(&spec)).await {
+            Ok(Ok(())) => {
                 self.repair = false;
-                self.watch(name).await;
-                Ok(Next::Wait(Some(Instant::now())))
+                self.watch(spec.name, Proof::None).await;
+                return Ok(Next::Wait(Some(Instant::now())));
             }
-            Ok(Err(e)) => self.start_failed(&e.to_string()).await,
-            Err(_) => {
-                self.start_failed(&format!("the box did not start within {START_MAX:?}")).await
-            }
-        }
+            Ok(Err(e)) => e.to_string(),
+            Err(_) => format!("the box did not start within {START_MAX:?}"),
+        };
+        // If it runs all the same, it must not run beside the next one.
+        self.gone_or(self.host.driver.stop(&spec.name, Duration::ZERO).await);
+        self.start_failed(&why).await
     }
 
-    async fn start_box(&mut self) -> Result<String, HostError> {
-        let grant = self
-            .host
-            .egress
-            .open(&self.session.id, &self.session.agent)
-            .await
-            .map_err(HostError::Egress)?;
+    async fn plan(&self) -> Result<BoxSpec, HostError> {
+        let open = self.host.egress.open(&self.session.id, &self.session.agent);
+        let grant = open.await.map_err(HostError::Egress)?;
         let (host, session, files) = (self.host.clone(), self.session.clone(), self.files.clone());
-        let spec = blocking(move || plan::plan(&host, &session, &files, &grant)).await?;
-        self.host.driver.start(&spec).await?;
+        blocking(move || plan::plan(&host, &session, &files, &grant)).await
+    }
+
+    async fn start_box(&self, spec: &BoxSpec) -> Result<(), HostError> {
+        self.host.driver.start(spec).await?;
         fault::point("host.box.started");
         let (host, id, name) = (self.host.clone(), self.session.id.clone(), spec.name.clone());
         let record = blocking(move || {
@@ -728,7 +745,8 @@ impl<'a> Live<'a> {
             Ok(())
         });
         record.await?;
-        Ok(spec.name)
+        fault::point("host.box.recorded");
+        Ok(())
     }
 
     async fn start_failed(&mut self, why: &str) -> Result<Next, HostError> {
@@ -741,7 +759,8 @@ impl<'a> Live<'a> {
             Ok(host.central.wake_failed(&id, &why_, host.clock.now())?)
         })
         .await?;
-        if count == 1 {
+        // Once may be an accident, and the second try comes at once.
+        if count == 2 {
             let text = format!(
                 "⚠️ I cannot start right now and will keep trying. Your message is safe. ({why})"
             );
@@ -752,7 +771,7 @@ impl<'a> Live<'a> {
     }
 
     /// Takes a running box into care.
-    async fn watch(&mut self, name: String) {
+    async fn watch(&mut self, name: String, proof: Proof) {
         let now = Instant::now();
         self.host.slots.adopt(&self.session.id);
         let heard = self.host.watch.add(&self.files.dir.writable(), self.handle);
@@ -783,7 +802,7 @@ impl<'a> Live<'a> {
             step: LastStep::None,
             asked: false,
             killed: false,
-            proven: false,
+            proven: proof == Proof::Adopted,
         });
     }
 
@@ -797,6 +816,7 @@ impl<'a> Live<'a> {
         self.reader = None;
         self.look(false).await?;
         let claims = self.unfinished().await;
+        fault::point("host.box.ended");
         let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());
         blocking(move || {
             host.central.remove_box(&id)?;
@@ -835,7 +855,8 @@ impl<'a> Live<'a> {
                     if status != nanoclaw_contract::message::InStatus::Pending {
                         continue;
                     }
-                    let wait = Duration::from_millis(250 << (2 * row.tries.clamp(0, 7)));
+                    let tries = u32::try_from(row.tries.clamp(0, TRIES_MAX)).unwrap_or_default();
+                    let wait = TRY_AGAIN_FIRST * TRY_AGAIN_FACTOR.pow(tries);
                     let next = (row.tries + 1 < TRIES_MAX).then(|| now + wait);
                     inbox.retry(id, next)?;
                     if next.is_none() {
@@ -851,7 +872,7 @@ impl<'a> Live<'a> {
             let text = format!("⚠️ I had to give up on a message after {TRIES_MAX} tries: {why}");
             self.host.notify_chat(&self.session, row.id.as_str(), &text).await;
         }
-        if !proven && claims.is_empty() {
+        if !proven && claims.is_empty() && self.due().await? == Due::Now {
             // It died before it took anything on: back off, and say so once.
             self.start_failed(&why).await.map(|_| ())
         } else {

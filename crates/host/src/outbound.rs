@@ -526,6 +526,7 @@ impl<'a> Pass<'a> {
                 let finished = files.with(|inbox| inbox.settle(&settled, &acks, now))?;
                 fault::point("host.settled");
                 host.central.set_out_cursor(&session, cursor)?;
+                fault::point("host.cursor.moved");
                 for (id, status) in acks.iter().filter(|(id, _)| finished.contains(id)) {
                     host.trace("answered", Some(id), Some(&session), None, status.as_str());
                 }

@@ -1,8 +1,9 @@
 //! A hook for tests that kill the runner at a durable point.
 //!
 //! `NANOCLAW_FAULT=<point>[:n]` in the environment aborts the process at the n-th pass of the point.
-//! Points: `runner.claimed`, `runner.consumed`, `runner.before-commit`, `runner.after-commit`. Whoever
-//! can set the runner's environment can stop it anyway.
+//! Points: `runner.claimed`, `runner.consumed`, `runner.before-commit`, `runner.after-commit`, and around
+//! every write of the outbox `runner.commit` and `runner.committed`. Whoever can set the runner's
+//! environment can stop it anyway.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

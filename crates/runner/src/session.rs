@@ -3,6 +3,7 @@
 //! This is the only place that writes `outbound.db`. The inbox is opened anew for each look: it may
 //! lie behind a file system on which a long-lived handle grows stale.
 
+use crate::fault;
 use crate::turn::{Origin, Turn};
 use jiff::tz::TimeZone;
 use nanoclaw_contract::Error;
@@ -74,7 +75,10 @@ impl Session {
     /// Durable point: everything in the commit is true, or nothing of it.
     pub(crate) fn commit(&self, commit: Commit<'_>) -> Result<Vec<i64>, Error> {
         let seq_floor = self.floor.load(Ordering::Relaxed);
-        self.outbox().commit(&Commit { seq_floor, ..commit }, self.clock.now())
+        fault::point("runner.commit");
+        let seqs = self.outbox().commit(&Commit { seq_floor, ..commit }, self.clock.now())?;
+        fault::point("runner.committed");
+        Ok(seqs)
     }
 
     /// Writes what the turn said until now.

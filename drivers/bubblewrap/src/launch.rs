@@ -2,10 +2,12 @@
 //!
 //! `bwrap` builds the box and stops before it runs anything in it. In that moment its mounts are
 //! compared with the plan and its limits are set; only then it is let go. It waits on a pipe that it
-//! holds open itself: if the host dies meanwhile, the box never runs, and the next host removes it.
+//! holds open itself: if the host dies meanwhile, the box never runs, and the next host removes it, by
+//! its record or, before there is one, by its mark (`orphan.rs`).
 
 use crate::arguments::{self, Arguments};
 use crate::cgroup::Groups;
+use crate::orphan;
 use crate::record::{Record, Status, status_path};
 use command_fds::CommandFdExt as _;
 use nanoclaw_driver::process::ProcessId;
@@ -135,7 +137,7 @@ impl Launcher<'_> {
         arguments.cover()?;
         let (output, output_there) = std::io::pipe()?;
         let mut bwrap = Command::new(self.bwrap);
-        bwrap.env_clear().args(["--args", &all]).process_group(0);
+        bwrap.arg0(orphan::mark(&spec.name)).env_clear().args(["--args", &all]).process_group(0);
         bwrap.stdin(Stdio::null()).stdout(output_there.try_clone()?).stderr(output_there);
         bwrap.fd_mappings(arguments.fds).map_err(std::io::Error::other)?;
         Ok((info.into(), gate.into(), bwrap, output))

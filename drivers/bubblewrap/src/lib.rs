@@ -9,6 +9,7 @@ mod arguments;
 mod cgroup;
 mod filter;
 mod launch;
+mod orphan;
 mod record;
 
 use async_trait::async_trait;
@@ -154,6 +155,7 @@ impl Driver for Bubblewrap {
     }
 
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {
+        orphan::remove(&self.state).await;
         let mut running = Vec::new();
         for record in Record::all(&self.state)?.into_iter().filter(|r| r.install == install) {
             let orphan = !record.starter.as_ref().is_some_and(ProcessId::lives);

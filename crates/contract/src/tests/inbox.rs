@@ -181,6 +181,24 @@ fn a_retry_puts_off_and_gives_up() {
     assert_eq!(made.inbox.get(&id).unwrap().unwrap().0.tries, 2);
 }
 
+#[test]
+fn a_message_that_is_put_off_is_not_overtaken() {
+    let mut made = made();
+    let task = NewIn { kind: crate::message::InKind::Task, ..message("task") };
+    made.inbox.push(&[task, message("a"), message("b")]).unwrap();
+    let reader = InboxReader::open(&made.path).unwrap();
+    let pending = |now| reader.pending(Look::Later, &BTreeSet::new(), 10, at(now)).unwrap();
+    let names = |now| pending(now).into_iter().map(|r| r.id).collect::<Vec<_>>();
+    // A task's time is its own.
+    made.inbox.retry(&MessageId::parse("task").unwrap(), Some(at(9))).unwrap();
+    assert_eq!((made.inbox.due(at(0)).unwrap(), names(0)), (Due::Now, ids(&["a", "b"])));
+    made.inbox.retry(&MessageId::parse("a").unwrap(), Some(at(5))).unwrap();
+    assert_eq!((made.inbox.due(at(0)).unwrap(), names(0)), (Due::At(at(5)), ids(&[])));
+    assert_eq!((made.inbox.due(at(5)).unwrap(), names(5)), (Due::Now, ids(&["a", "b"])));
+    made.inbox.retry(&MessageId::parse("a").unwrap(), None).unwrap();
+    assert_eq!((made.inbox.due(at(5)).unwrap(), names(5)), (Due::Now, ids(&["b"])));
+}
+
 /// The first version of v2's file, before it grew columns.
 const OLD: &str = "
     CREATE TABLE messages_in (id TEXT PRIMARY KEY, seq INTEGER UNIQUE, kind TEXT NOT NULL, timestamp TEXT NOT NULL,
