@@ -60,12 +60,3 @@ pub(crate) async fn processes(install: &str) -> anyhow::Result<Vec<i32>> {
     }
     Ok(pids)
 }
-
-/// Removes what is left of an install.
-pub(crate) async fn remove_all(install: &str) -> anyhow::Result<()> {
-    let engine = connect()?.negotiate_version().await?;
-    for id in ids(&engine, install).await? {
-        remove(&engine, &id).await?;
-    }
-    Ok(())
-}

@@ -3,7 +3,7 @@
 use crate::report::{Report, Target, percentile};
 use crate::world::{PATIENCE, World};
 use anyhow::{Context as _, bail};
-use nanoclaw_tests::rig::{needed, repo};
+use nanoclaw_tests::rig::{needed, repo, target};
 use nanoclaw_vault::{Credential, Store};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -20,12 +20,8 @@ const OWN_MS: f64 = 150.0;
 
 /// The folder with the harness: the variable that the tests know, or where `nanoclaw.sh test` installs it.
 fn binary() -> anyhow::Result<PathBuf> {
-    let installed = || {
-        let target = std::env::var_os("CARGO_TARGET_DIR")
-            .map_or_else(|| repo().join("target"), PathBuf::from);
-        target.join("tools/claude/claude")
-    };
-    let path = std::env::var_os("NANOCLAW_CLAUDE").map_or_else(installed, PathBuf::from);
+    let path = std::env::var_os("NANOCLAW_CLAUDE")
+        .map_or_else(|| target().join("tools/claude/claude"), PathBuf::from);
     needed(path, "target/release/nanoclaw tools install --dir target/tools")
 }
 

@@ -9,8 +9,9 @@ use nanoclaw_central::{
 use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, SessionId, WiringId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_testkit::platform::{Platform, Said};
-use nanoclaw_tests::rig::{Rig, boxes};
+use nanoclaw_tests::rig::Rig;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a machine that is busy.
@@ -182,7 +183,7 @@ impl World {
         let mut roots = vec![self.host()?];
         match self.rig.run.driver.as_str() {
             "docker" => roots.extend(engine::processes(&self.rig.run.install).await?),
-            _ => roots.extend(boxes(&self.rig.data().join("boxes"))),
+            _ => roots.extend(recorded(&self.rig.data().join("boxes"))),
         }
         let parents = parents();
         // What keeps a box: its parent, where that is not one of everybody's.
@@ -205,14 +206,21 @@ impl World {
         Ok(all.into_iter().filter_map(process).collect())
     }
 
-    /// Stops everything and removes what is left, whatever went before.
+    /// Stops the host and its boxes; whatever is left is ended with the rig.
     pub(crate) async fn end(mut self) -> anyhow::Result<()> {
-        let stopped = self.rig.stop().await;
-        if self.rig.run.driver == "docker" {
-            engine::remove_all(&self.rig.run.install).await?;
-        }
-        stopped
+        self.rig.stop().await
     }
+}
+
+/// The first process of every box that the bubblewrap driver has on record.
+fn recorded(state: &Path) -> Vec<i32> {
+    let entries = std::fs::read_dir(state).into_iter().flatten().flatten();
+    let records = entries.filter_map(|e| std::fs::read_to_string(e.path()).ok());
+    let pids = records.filter_map(|text| {
+        let record: serde_json::Value = serde_json::from_str(&text).ok()?;
+        i32::try_from(record.pointer("/first/pid")?.as_i64()?).ok()
+    });
+    pids.collect()
 }
 
 /// The parent of every process.

@@ -81,7 +81,7 @@ impl Checkout {
         // As it is on a machine without an engine, whatever this one has.
         command.env("NANOCLAW_DRIVER", "bubblewrap").env("PATH", &self.path);
         command.env("CARGO_TARGET_DIR", self.temp.path().join("target"));
-        command.env("REAL_CARGO", std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        command.env("REAL_CARGO", env!("CARGO"));
         command.stdin(Stdio::null()).kill_on_drop(true);
         let done = tokio::time::timeout(PATIENCE, command.output())
             .await

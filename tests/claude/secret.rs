@@ -1,12 +1,15 @@
 //! The key is with the vault and nowhere else.
 
-use super::{KEY, World, bash, say};
+use super::{BUBBLEWRAP, DOCKER, KEY, Kind, World, bash, say};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-#[tokio::test]
-async fn the_key_is_not_in_the_box() -> anyhow::Result<()> {
-    let mut world = World::new("secret").await?.started().await?;
+/// No other test has it, so that nobody else's processes show it.
+const OWN_KEY: &str = "sk-ant-api03-the-real-key-of-this-test-alone";
+
+async fn not_in_the_box(driver: &str) -> anyhow::Result<()> {
+    let name = format!("secret{driver}");
+    let mut world = World::with(&name, driver, Kind::ApiKey, KEY).await?.started().await?;
     // The key itself must not be in the question, or it would be found in the transcript of asking.
     let (start, rest) = KEY.split_at(20);
     let look = format!(
@@ -23,17 +26,28 @@ async fn the_key_is_not_in_the_box() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn no_process_shows_the_key() -> anyhow::Result<()> {
-    let mut world = World::new("processes").await?.started().await?;
-    world.ask(&say("hello")).await?;
+async fn the_key_is_not_in_a_box_of_bubblewrap() -> anyhow::Result<()> {
+    not_in_the_box(BUBBLEWRAP).await
+}
+
+#[tokio::test]
+async fn the_key_is_not_in_a_container_of_docker() -> anyhow::Result<()> {
+    not_in_the_box(DOCKER).await
+}
+
+#[tokio::test]
+async fn no_process_shows_the_key_and_no_file_but_the_vaults_holds_it() -> anyhow::Result<()> {
+    let world = World::with("processes", BUBBLEWRAP, Kind::ApiKey, OWN_KEY).await?;
+    let mut world = world.started().await?;
+    assert_eq!(world.ask(&say("hello")).await?, "hello");
     let (mut boxed, mut seen) = (Vec::new(), Vec::new());
+    // The played API is told the key that it takes.
+    let api = world.api.process.id().map(|pid| pid.to_string());
     for entry in std::fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else {
-            continue;
-        };
         let read = |name: &str| std::fs::read(entry.path().join(name)).unwrap_or_default();
         let shown = [read("cmdline"), read("environ")].concat();
-        if shown.windows(KEY.len()).any(|w| w == KEY.as_bytes()) && !is_api(&shown) {
+        let pid = entry.file_name().to_string_lossy().into_owned();
+        if holds_key(&shown) && Some(&pid) != api.as_ref() {
             seen.push(pid);
         }
         if is_same(&entry.path().join("root/workspace/agent"), &world.folder()) {
@@ -42,18 +56,34 @@ async fn no_process_shows_the_key() -> anyhow::Result<()> {
     }
     assert!(seen.is_empty(), "processes show the key: {seen:?}");
     for program in ["nanoclaw-runner", "claude"] {
-        assert!(
-            boxed.iter().any(|c| c.contains(program)),
-            "no {program} among the processes of the box: {boxed:?}"
-        );
+        let shown = boxed.iter().any(|c| c.contains(program));
+        assert!(shown, "no {program} among the processes of the box: {boxed:?}");
     }
-    assert!(world.api.process.id().is_some(), "the API is gone");
+    let mut holders = Vec::new();
+    walk(world.rig.root.path(), &mut |file, content| {
+        if holds_key(content) {
+            holders.push(file.to_owned());
+        }
+    });
+    assert_eq!(holders, [world.rig.data().join("vault/credential.json")]);
     world.rig.stop().await
 }
 
-/// The played API is told the key that it takes, in this and in other tests.
-fn is_api(shown: &[u8]) -> bool {
-    String::from_utf8_lossy(shown).contains("--expect-key")
+fn holds_key(content: &[u8]) -> bool {
+    content.windows(OWN_KEY.len()).any(|w| w == OWN_KEY.as_bytes())
+}
+
+/// Every file of the install; what goes away meanwhile holds nothing.
+fn walk(dir: &Path, see: &mut impl FnMut(&PathBuf, &[u8])) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let kind = entry.file_type();
+        if kind.as_ref().is_ok_and(std::fs::FileType::is_dir) {
+            walk(&path, see);
+        } else if kind.is_ok_and(|kind| kind.is_file()) {
+            see(&path, &std::fs::read(&path).unwrap_or_default());
+        }
+    }
 }
 
 fn is_same(a: &Path, b: &Path) -> bool {

@@ -175,7 +175,7 @@ def answer(row):
             time.sleep(0.1)
         write({"operation": "edit", "messageId": known, "text": "before"}, to, reply)
     elif text == "react":
-        write({"operation": "reaction", "messageId": json.loads(row["content"])["id"], "emoji": "eyes"}, to, reply)
+        write({"operation": "reaction", "messageId": row["id"], "emoji": "eyes"}, to, reply)
     elif text == "file":
         row_id = new_id("msg")
         os.makedirs(f"{WORKSPACE}/outbox/{row_id}")

@@ -7,6 +7,8 @@ use nanoclaw_contract::ids::OutId;
 use rusqlite::{Connection, params};
 use std::os::unix::fs::symlink;
 
+type Make<'a> = &'a dyn Fn(&std::path::Path) -> std::io::Result<()>;
+
 /// A row as the box writes it: id, kind, chat, content.
 struct Row<'a>(&'a str, &'a str, &'a str, &'a str);
 
@@ -117,7 +119,7 @@ async fn a_pulse_that_is_none_changes_nothing() -> anyhow::Result<()> {
         r#"{{"phase": "tool", "tools": [{{"id": "x", "name": "{}", "started_ms": -9223372036854775808}}]}}"#,
         "y".repeat(40_000)
     );
-    let makes: [(&str, &dyn Fn(&std::path::Path) -> std::io::Result<()>); 6] = [
+    let makes: [(&str, Make<'_>); 6] = [
         ("garbage", &|p| std::fs::write(p, [0xff; 1024])),
         ("huge", &|p| std::fs::File::create(p)?.set_len(10 << 30)),
         ("forged", &|p| std::fs::write(p, &tools)),

@@ -4,6 +4,7 @@ use super::Ward;
 use anyhow::{Context as _, ensure};
 use nanoclaw_testkit::platform::Platform;
 use std::collections::HashMap;
+use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -112,9 +113,10 @@ pub(super) async fn undisturbed(
         quiet.sort_unstable();
         let (before, under) = (p99(&quiet)?, p99(&attacked)?);
         let (mid, mid_under) = (quiet.get(quiet.len() / 2), attacked.get(attacked.len() / 2));
-        eprintln!(
+        writeln!(
+            std::io::stderr(),
             "{what}: p50 {mid:?} p99 {before:?} quiet, p50 {mid_under:?} p99 {under:?} attacked"
-        );
+        )?;
         seen.push((before, under));
         if under.as_secs_f64() <= before.as_secs_f64() * 1.2 {
             return Ok(());

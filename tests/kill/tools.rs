@@ -3,8 +3,11 @@
 use super::oracle::{PATIENCE, rests};
 use nanoclaw_tests::rig::Rig;
 
-/// What is asked for, and what is shown for it: kind, beginning of the text, number of files.
-const ASKED: [(&str, &[(&str, &str, usize)]); 3] = [
+/// What is shown: kind, beginning of the text, number of files.
+type Shown = (&'static str, &'static str, usize);
+
+/// What is asked for, and what is shown for it.
+const ASKED: [(&str, &[Shown]); 3] = [
     ("send me a file", &[("text", "Here is a file.", 1), ("text", "I sent you a file.", 0)]),
     (
         "edit",

@@ -3,6 +3,7 @@
 use super::oracle::{PATIENCE, answered, rests, say};
 use super::victims;
 use anyhow::Context as _;
+use nanoclaw_driver::process::ProcessId;
 use nanoclaw_tests::rig::Rig;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ async fn the_vault_comes_back_with_every_socket() -> anyhow::Result<()> {
         });
         anyhow::ensure!(again.await, "the vault did not come back\n{}", rig.log());
     }
-    anyhow::ensure!(boxes.iter().all(|b| b.lives()), "a box died with the vault\n{}", rig.log());
+    anyhow::ensure!(boxes.iter().all(ProcessId::lives), "a box died with the vault\n{}", rig.log());
     rests(&mut rig).await
 }
 

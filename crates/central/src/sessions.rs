@@ -208,12 +208,6 @@ impl Central {
         self.run("set the session's state", sql, params![id, status]).map(drop)
     }
 
-    /// Says that the session was written to.
-    pub fn touch_session(&self, id: &SessionId, now: Timestamp) -> Result<()> {
-        let sql = "UPDATE sessions SET last_active = ?2 WHERE id = ?1";
-        self.run("touch the session", sql, params![id, iso(now)]).map(drop)
-    }
-
     /// Ends a session: it gets no more messages. False if it had ended already.
     pub fn close_session(&self, id: &SessionId) -> Result<bool> {
         let sql = "UPDATE sessions SET status = 'closed'

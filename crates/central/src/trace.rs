@@ -2,10 +2,10 @@
 //!
 //! It is told to people only: nothing decides by it, and it is pruned by count.
 
-use crate::{Central, Result, TEXT_BYTES_MAX, clip};
+use crate::{Central, Error, Result, TEXT_BYTES_MAX, clip};
 use nanoclaw_contract::ids::{MessageId, OutId, SessionId};
 use nanoclaw_contract::time::{Timestamp, iso};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 /// Most steps that are told of one message.
 const STEPS_MAX: i64 = 1000;
@@ -52,6 +52,28 @@ fn row(r: &Row<'_>) -> rusqlite::Result<TraceRow> {
     })
 }
 
+fn insert(
+    conn: &Connection,
+    now: Timestamp,
+    step: &str,
+    ids: &TraceIds<'_>,
+    detail: &str,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO trace (at, message_id, session_id, out_id, step, detail)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?
+    .execute(params![
+        iso(now),
+        ids.message,
+        ids.session,
+        ids.out,
+        step,
+        clip(detail, TEXT_BYTES_MAX)
+    ])
+    .map(drop)
+}
+
 impl Central {
     /// Records a step.
     pub fn trace(
@@ -61,20 +83,24 @@ impl Central {
         ids: &TraceIds<'_>,
         detail: &str,
     ) -> Result<()> {
-        self.run(
-            "record the step",
-            "INSERT INTO trace (at, message_id, session_id, out_id, step, detail)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            params![
-                iso(now),
-                ids.message,
-                ids.session,
-                ids.out,
-                step,
-                clip(detail, TEXT_BYTES_MAX)
-            ],
-        )
-        .map(drop)
+        insert(&self.lock(), now, step, ids, detail)
+            .map_err(|e| Error::of("record the step", e))
+    }
+
+    /// Records that a message was written to a session, which is its last activity.
+    pub fn trace_inbound(
+        &self,
+        now: Timestamp,
+        step: &str,
+        (message, session): (&MessageId, &SessionId),
+        detail: &str,
+    ) -> Result<()> {
+        self.tx("record the message", |tx| {
+            tx.prepare_cached("UPDATE sessions SET last_active = ?2 WHERE id = ?1")?
+                .execute(params![session, iso(now)])?;
+            let ids = TraceIds { message: Some(message), session: Some(session), out: None };
+            Ok(insert(tx, now, step, &ids, detail)?)
+        })
     }
 
     /// The steps of a message, in order: of an inbound id with its copies for each agent

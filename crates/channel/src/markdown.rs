@@ -1,7 +1,7 @@
 //! One Markdown tree, printed per dialect.
 //!
 //! [`parse`] turns an agent's Markdown into [`Node`]s; a dialect is a walk over them. What a terminal shows
-//! is printed in [`print`]; an adapter with a dialect of its own walks the same tree. No control character
+//! is printed in [`mod@print`]; an adapter with a dialect of its own walks the same tree. No control character
 //! of the source survives [`parse`], so that no printer can let an escape sequence through, and no text is
 //! dropped, however malformed the Markdown is.
 

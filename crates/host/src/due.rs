@@ -11,6 +11,7 @@ const BATCH: usize = 100;
 
 pub(crate) async fn run(host: Arc<Host>) {
     while !host.stopping() {
+        host.close_files();
         let next = match tick(&host).await {
             Ok(next) => next,
             Err(e) => {

@@ -367,9 +367,9 @@ fn write(
         if let (true, Some(thread)) = (routed.stay, &message.at.thread_id) {
             host.central.engage_thread(&wiring.agent, &chat.id, thread, host.clock.now())?;
         }
-        host.central.touch_session(&session.id, host.clock.now())?;
         let step = if trigger == Trigger::Wake { "received" } else { "kept as context" };
-        host.trace(step, Some(&id), Some(&session.id), None, routed.decision.why());
+        let (now, why) = (host.clock.now(), routed.decision.why());
+        host.central.trace_inbound(now, step, (&id, &session.id), why)?;
     }
     Ok(Written {
         session,

@@ -39,7 +39,7 @@ use nanoclaw_central::Central;
 use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId};
 use nanoclaw_contract::time::SharedClock;
 use nanoclaw_driver::Driver;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -59,6 +59,8 @@ pub(crate) struct Host {
     pub(crate) live: Mutex<BTreeMap<SessionId, Arc<live::Handle>>>,
     /// Open session files.
     pub(crate) files: Mutex<BTreeMap<SessionId, Weak<session::Files>>>,
+    /// Those used last, kept open for a while.
+    pub(crate) recent: Mutex<VecDeque<Arc<session::Files>>>,
     /// Boxes that ran before the host did, by session.
     pub(crate) adopted: Mutex<BTreeMap<SessionId, String>>,
     /// Boxes being stopped for sessions in line.

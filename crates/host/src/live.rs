@@ -203,7 +203,9 @@ impl Host {
         match done.await {
             Ok(Some(session)) => {
                 let key = format!("quarantine-{}", self.clock.now().as_millisecond());
-                let text = format!("⚠️ I am off for safety: {reason}. The owner can put me back with `ncl sessions clear {id}`.");
+                let text = format!(
+                    "⚠️ I am off for safety: {reason}. The owner can put me back with `ncl sessions clear {id}`."
+                );
                 self.notify_chat(&session, &key, &text).await;
             }
             Ok(None) => {}

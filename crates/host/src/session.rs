@@ -12,6 +12,9 @@ use nanoclaw_contract::inbox::{Inbox, Pushed};
 use nanoclaw_contract::message::NewIn;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
+/// Inboxes that stay open although nobody uses them, until the next look at what is due.
+const OPEN_MAX: usize = 64;
+
 /// The inbox of one session, opened once however many write to it.
 pub(crate) struct Files {
     pub(crate) dir: SessionDir,
@@ -72,6 +75,7 @@ impl Host {
     pub(crate) fn files(&self, session: &Session) -> Result<Arc<Files>, HostError> {
         let mut all = lock(&self.files);
         if let Some(files) = all.get(&session.id).and_then(Weak::upgrade) {
+            self.keep_open(&files);
             return Ok(files);
         }
         let dir = SessionDir::new(&self.config.data, &session.agent, &session.id)?;
@@ -88,7 +92,24 @@ impl Host {
         let files = Arc::new(Files { dir, inbox: Mutex::default(), line: Mutex::default() });
         all.retain(|_, f| f.strong_count() > 0);
         all.insert(session.id.clone(), Arc::downgrade(&files));
+        self.keep_open(&files);
         Ok(files)
+    }
+
+    /// Lines that wake nobody come in bursts, too: opening an inbox anew costs more than writing to it.
+    fn keep_open(&self, files: &Arc<Files>) {
+        let mut recent = lock(&self.recent);
+        recent.retain(|f| !Arc::ptr_eq(f, files));
+        if recent.len() >= OPEN_MAX {
+            recent.pop_front();
+        }
+        recent.push_back(files.clone());
+    }
+
+    /// Closes what nobody uses.
+    pub(crate) fn close_files(&self) {
+        let unused = std::mem::take(&mut *lock(&self.recent));
+        drop(unused);
     }
 
     /// The session that a message for this agent belongs to, made if there is none. Blocks.

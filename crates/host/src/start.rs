@@ -1,6 +1,8 @@
 //! Starts and stops the host, in order.
 
-use crate::{Config, Egress, Host, HostError, admin, blocking, channels, due, inbound, lock, strain};
+use crate::{
+    Config, Egress, Host, HostError, admin, blocking, channels, due, inbound, lock, strain,
+};
 use nanoclaw_central::Central;
 use nanoclaw_channel::{ChannelDef, Setting, Start};
 use nanoclaw_contract::time::SharedClock;
@@ -62,6 +64,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         watch: crate::watch::Watch::new().map_err(|e| HostError::Io("start inotify".into(), e))?,
         live: Mutex::default(),
         files: Mutex::default(),
+        recent: Mutex::default(),
         adopted: Mutex::default(),
         evicting: Mutex::default(),
         said: Mutex::default(),

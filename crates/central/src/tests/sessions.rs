@@ -94,7 +94,8 @@ fn live_sessions_are_those_whose_box_is_not_stopped() {
 #[test]
 fn writing_to_a_session_is_remembered() {
     let c = home();
-    c.touch_session(&id("s"), at(3)).unwrap();
+    c.trace_inbound(at(3), "received", (&id("m"), &id("s")), "wired").unwrap();
+    assert_eq!(c.trace_of_message("m").unwrap().len(), 1);
     assert_eq!(c.session(&id("s")).unwrap().unwrap().last_active, Some(iso(at(3))));
     sql(&c, "UPDATE sessions SET status = 'odd', container_status = 'odd'");
     let s = c.session(&id("s")).unwrap().unwrap();
