@@ -131,10 +131,10 @@ async fn killed_in_its_sleep_our_runner_goes_on_under_v2s_host() -> anyhow::Resu
         let mut runner = v2.runner()?;
         v2.waiting = 1;
         v2.until_sent(n).await.with_context(|| v2.log())?;
+        // What was answered is claimed no more: v2 would put it back.
+        assert_eq!(v2.verdict().await?["claims"], 0);
         runner.kill().await?;
     }
-    // Before the next starts, v2 finds no claim that it would have to put back.
-    assert_eq!(v2.verdict().await?["claims"], 0);
     let texts: Vec<_> =
         v2.sent.iter().map(|s| s["content"]["text"].as_str().unwrap_or_default()).collect();
     assert_eq!(texts.len(), 3, "{texts:?}");

@@ -83,8 +83,7 @@ impl Central {
         ids: &TraceIds<'_>,
         detail: &str,
     ) -> Result<()> {
-        insert(&self.lock(), now, step, ids, detail)
-            .map_err(|e| Error::of("record the step", e))
+        insert(&self.lock(), now, step, ids, detail).map_err(|e| Error::of("record the step", e))
     }
 
     /// Records that a message was written to a session, which is its last activity.

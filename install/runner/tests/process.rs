@@ -91,8 +91,8 @@ impl Session {
 
     fn acked(&self) -> usize {
         OutboxReader::open(&self.dir.outbound())
-            .and_then(|reader| reader.acks_after(0))
-            .map_or(0, |acks| acks.done.len())
+            .and_then(|reader| reader.finished())
+            .map_or(0, |done| done.len())
     }
 }
 
