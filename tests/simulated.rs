@@ -41,7 +41,8 @@ struct Sim {
 impl Sim {
     fn new(name: &str) -> anyhow::Result<Self> {
         let (driver, clock) = (Arc::<FakeDriver>::default(), Arc::new(SimClock::start()));
-        *driver.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(clock.clone());
+        *driver.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            Some(clock.clone());
         Ok(Self {
             rig: Rig::without_boxes(name)?,
             driver,

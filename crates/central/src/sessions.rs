@@ -2,7 +2,6 @@
 
 use crate::{BrokenRow, Central, Result, one};
 use nanoclaw_contract::ids::{AgentId, ChatId, SessionId, ThreadId};
-use nanoclaw_contract::time::{Timestamp, iso};
 use nanoclaw_contract::words;
 use rusqlite::{Connection, Row, params};
 
