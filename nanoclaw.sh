@@ -162,6 +162,12 @@ step_build() {
   cargo build --profile runner --locked --target "$MUSL" -p nanoclaw-install-runner
 }
 
+# The programs as the tests build them anyway, and the runner as it is shipped.
+step_test_build() {
+  cargo build --locked -p nanoclaw -p nanoclaw-tests
+  cargo build --profile runner --locked --target "$MUSL" -p nanoclaw-install-runner
+}
+
 # Puts a program in place in one move, so that one that runs is not disturbed.
 step_programs() {
   mkdir -p bin
@@ -200,7 +206,7 @@ step_start() {
   rm -f "$CHANGED"
 }
 
-step_test_tools() { "$TARGET/release/nanoclaw" tools install --dir "$TARGET/tools"; }
+step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
 
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -295,13 +301,13 @@ run_tests() {
   step "System packages" step_packages "bash nanoclaw.sh test"
   step "Packages for tests, Docker Engine" step_test_packages "bash nanoclaw.sh test"
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
-  step "Build (the first time takes minutes)" step_build "bash nanoclaw.sh test"
+  step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
-  export NANOCLAW="$TARGET/release/nanoclaw"
+  export NANOCLAW="$TARGET/debug/nanoclaw"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.
   export NANOCLAW_RUNNER="$RUNNER" NANOCLAW_TOOLS="$TARGET/tools"
-  export NANOCLAW_CLAUDE="$TARGET/tools/claude/claude" NANOCLAW_PROGRAMS="$TARGET/release"
+  export NANOCLAW_CLAUDE="$TARGET/tools/claude/claude" NANOCLAW_PROGRAMS="$TARGET/debug"
   exec cargo xtask ci
 }
 

@@ -10,6 +10,7 @@
 
 pub mod content;
 pub mod dir;
+pub mod fault;
 pub mod ids;
 pub mod inbox;
 pub mod message;

@@ -14,7 +14,6 @@ mod config;
 mod dispatch;
 mod due;
 mod engage;
-mod fault;
 mod gate;
 mod inbound;
 mod live;
@@ -33,6 +32,8 @@ mod why;
 pub use channels::ChannelStatus;
 pub use config::Config;
 pub use start::{Boxes, HostOptions, Started, start};
+
+pub(crate) use nanoclaw_contract::fault;
 
 use async_trait::async_trait;
 use nanoclaw_central::Central;

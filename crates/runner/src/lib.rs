@@ -6,7 +6,6 @@
 
 mod batch;
 mod config;
-mod fault;
 mod init;
 mod instructions;
 mod log;

@@ -3,12 +3,12 @@
 //! This is the only place that writes `outbound.db`. The inbox is opened anew for each look: it may
 //! lie behind a file system on which a long-lived handle grows stale.
 
-use crate::fault;
 use crate::turn::{Origin, Turn};
 use jiff::tz::TimeZone;
 use nanoclaw_contract::Error;
 use nanoclaw_contract::content::Chat;
 use nanoclaw_contract::dir::Workspace;
+use nanoclaw_contract::fault;
 use nanoclaw_contract::ids::{Address, ChannelType, MessageId, OutId, PlatformId};
 use nanoclaw_contract::inbox::InboxReader;
 use nanoclaw_contract::message::{AGENT_CHANNEL, Destination, NewOut, OutKind, OutRow, Target};

@@ -1,5 +1,8 @@
 //! Fault points: a test kills the process exactly here.
 //!
+//! Host and runner name their points `host.…` and `runner.…`, one at every durable step. Whoever can set a
+//! process's environment can stop it anyway.
+//!
 //! `NANOCLAW_FAULT=<point>[:n]` aborts the process when it passes the point for the n-th time. The
 //! variable is read once; without it a point costs one atomic load.
 
@@ -14,7 +17,7 @@ struct Plan {
 static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
 
 /// Dies here if a test asked for it.
-pub(crate) fn point(name: &str) {
+pub fn point(name: &str) {
     let plan = PLAN.get_or_init(|| {
         let text = std::env::var("NANOCLAW_FAULT").ok()?;
         let (point, n) = text.split_once(':').unwrap_or((&text, "1"));
