@@ -21,6 +21,7 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
         "--lib",
         "--bins",
         "--tests",
+        "--examples",
         "--no-fail-fast",
     ];
     step("tests of each crate", || cargo(root, &near, &[]))?;
