@@ -1,7 +1,7 @@
 //! Many sessions: ten that wake in the same moment, fifty that stay awake.
 
 use crate::report::{Report, Target, percentile};
-use crate::world::World;
+use crate::{engine, world::World};
 use anyhow::ensure;
 
 const AT_ONCE: usize = 10;
@@ -19,12 +19,18 @@ async fn wake_all(report: &mut Report, world: &mut World, driver: &str) -> anyho
     let chats = world.chats(AT_ONCE)?;
     world.rig.start().await?;
     world.ask_all(&chats).await?;
-    let mut took = Vec::new();
+    let (mut took, mut engine_alone) = (Vec::new(), Vec::new());
     for _ in 0..report.samples(10) {
         world.all_asleep().await?;
+        if driver == "docker" {
+            engine_alone.push(engine::create_and_start_all(AT_ONCE).await?);
+        }
         took.push(world.ask_all(&chats).await?);
     }
-    // The promise is about this machine, not about the engine: where that alone takes longer, it says so.
+    if driver == "docker" {
+        let engine = percentile(&mut engine_alone, 50);
+        report.time(&format!("engine's own, {AT_ONCE} containers at once"), engine, Target::None);
+    }
     report.time(
         &format!("{AT_ONCE} sessions cold at once, {driver}"),
         percentile(&mut took, 50),

@@ -18,6 +18,30 @@ fn connect() -> anyhow::Result<Docker> {
 pub(crate) async fn create_and_start() -> anyhow::Result<Duration> {
     let engine = connect()?.negotiate_version().await?;
     let name = format!("nanoclaw-bench-{}", std::process::id());
+    let took = start(&engine, &name).await;
+    remove(&engine, &name).await?;
+    took
+}
+
+/// The same for so many in one go, until the last one runs.
+pub(crate) async fn create_and_start_all(count: usize) -> anyhow::Result<Duration> {
+    let engine = connect()?.negotiate_version().await?;
+    let begun = Instant::now();
+    let mut starting = tokio::task::JoinSet::new();
+    for n in 0..count {
+        let (engine, name) = (engine.clone(), format!("nanoclaw-bench-{}-{n}", std::process::id()));
+        starting.spawn(async move { (start(&engine, &name).await, name) });
+    }
+    let ended = starting.join_all().await;
+    let took = begun.elapsed();
+    for (_, name) in &ended {
+        remove(&engine, name).await?;
+    }
+    ended.into_iter().try_for_each(|(started, _)| started.map(drop))?;
+    Ok(took)
+}
+
+async fn start(engine: &Docker, name: &str) -> anyhow::Result<Duration> {
     let body = ContainerCreateBody {
         image: Some(nanoclaw_tests::compose::image()),
         entrypoint: Some(vec!["/bin/sleep".into(), "60".into()]),
@@ -28,13 +52,10 @@ pub(crate) async fn create_and_start() -> anyhow::Result<Duration> {
         ..ContainerCreateBody::default()
     };
     let begun = Instant::now();
-    let options = CreateContainerOptionsBuilder::new().name(&name).build();
+    let options = CreateContainerOptionsBuilder::new().name(name).build();
     engine.create_container(Some(options), body).await?;
-    let started = engine.start_container(&name, None::<StartContainerOptions>).await;
-    let took = begun.elapsed();
-    remove(&engine, &name).await?;
-    started?;
-    Ok(took)
+    engine.start_container(name, None::<StartContainerOptions>).await?;
+    Ok(begun.elapsed())
 }
 
 async fn remove(engine: &Docker, name: &str) -> anyhow::Result<()> {

@@ -548,7 +548,7 @@ pub async fn processes_are_limited(ground: &Ground) {
     let out = ground.ask(&spec).await;
     let forks: u32 = out["forks"].parse().unwrap();
     assert!((5..40).contains(&forks), "{forks} forks");
-    let mut bomb = ground.spec("f() { f | f & }; f; touch ready; while :; do :; done");
+    let mut bomb = ground.spec("f() { f | f & }; : >ready; f; while :; do :; done");
     bomb.limits.pids = 40;
     ground.start(&bomb).await;
     ready(&bomb).await;

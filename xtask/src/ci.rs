@@ -13,22 +13,12 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     step("size", || size::size(root))?;
     let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", || cargo(root, &lint, &[]))?;
-    let near = [
-        "test",
-        "--workspace",
-        "--exclude",
-        "nanoclaw-tests",
-        "--lib",
-        "--bins",
-        "--tests",
-        "--examples",
-        "--no-fail-fast",
-    ];
+    // With examples, which tests run, and with the examples in the documentation.
+    let near = ["test", "--workspace", "--exclude", "nanoclaw-tests", "--no-fail-fast"];
     step("tests of each crate", || cargo(root, &near, &[]))?;
     // One after the other: some of them measure, all of them start whole hosts.
     let whole = ["test", "-p", "nanoclaw-tests", "--no-fail-fast", "--", "--test-threads=1"];
     step("tests of the whole", || cargo(root, &whole, &[]))?;
-    step("examples in the documentation", || cargo(root, &["test", "--workspace", "--doc"], &[]))?;
     let doc = ["doc", "--workspace", "--lib", "--no-deps", "--document-private-items"];
     step("documentation", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]))
 }
