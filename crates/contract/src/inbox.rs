@@ -16,8 +16,6 @@ use std::path::Path;
 use std::time::Duration;
 
 const BUSY: Duration = Duration::from_secs(5);
-/// What a journal may keep of the disk between commits.
-const JOURNAL_BYTES_MAX: u32 = 1 << 20;
 /// How a reader waits for a commit that is under way: it was woken by it, so the end is near.
 const SOON: (i32, Duration) = (200, Duration::from_micros(500));
 const LATER: (i32, Duration) = (490, Duration::from_millis(10));
@@ -73,11 +71,7 @@ impl Inbox {
     pub fn open(path: &Path) -> Result<Self, Error> {
         let conn = Connection::open(path).step("open inbound.db")?;
         conn.busy_timeout(BUSY).step("set busy timeout")?;
-        // PERSIST is DELETE without changes to the folder or to the journal's size: to every reader the
-        // same, and a commit waits for the disk four times instead of six.
-        conn.query_row("PRAGMA journal_mode = PERSIST", [], |_| Ok(())).step("set journal mode")?;
-        conn.query_row(&format!("PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}"), [], |_| Ok(()))
-            .step("limit the journal")?;
+        crate::keep_journal(&conn)?;
         add_missing_columns(&conn)?;
         conn.execute_batch(INBOUND_SQL).step("create inbound.db")?;
         Ok(Self { conn })

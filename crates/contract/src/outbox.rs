@@ -72,6 +72,7 @@ impl Outbox {
     pub fn open(path: &Path, now: Timestamp) -> Result<Self, Error> {
         let conn = Connection::open(path).step("open outbound.db")?;
         conn.busy_timeout(BUSY).step("set busy timeout")?;
+        crate::keep_journal(&conn)?;
         conn.execute_batch(OUTBOUND_SQL).step("create outbound.db")?;
         if !columns(&conn, "session_state")?.contains("updated_at") {
             conn.execute_batch(

@@ -59,7 +59,6 @@ pub(crate) struct Handle {
     notify: Notify,
     nudged: AtomicBool,
     dirty: AtomicBool,
-    soon: AtomicBool,
     polled: AtomicBool,
     stop: AtomicBool,
     rewind: AtomicBool,
@@ -74,7 +73,6 @@ impl Handle {
             notify: Notify::new(),
             nudged: AtomicBool::new(false),
             dirty: AtomicBool::new(true),
-            soon: AtomicBool::new(false),
             polled: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             rewind: AtomicBool::new(false),
@@ -92,12 +90,6 @@ impl Handle {
     /// The outbox was written to.
     pub(crate) fn dirty(&self) {
         self.dirty.store(true, Ordering::Release);
-        self.nudge();
-    }
-
-    /// The outbox is being written to.
-    pub(crate) fn dirty_soon(&self) {
-        self.soon.store(true, Ordering::Release);
         self.nudge();
     }
 
@@ -373,14 +365,9 @@ impl<'a> Live<'a> {
         }
         let polled = self.handle.polled.load(Ordering::Acquire);
         let dirty = self.handle.dirty.swap(false, Ordering::AcqRel);
-        let soon = self.handle.soon.swap(false, Ordering::AcqRel);
-        if dirty
-            || soon
-            || polled
-            || self.unreadable.is_some()
-            || self.drain.is_due(self.host.clock.now())
+        if dirty || polled || self.unreadable.is_some() || self.drain.is_due(self.host.clock.now())
         {
-            self.look(soon && !dirty).await?;
+            self.look().await?;
         }
         let retry_at = self.drain.retry_at();
         let stop = self.handle.stop.swap(false, Ordering::AcqRel);
@@ -404,7 +391,7 @@ impl<'a> Live<'a> {
     }
 
     /// Reads the outbox and delivers what is due.
-    async fn look(&mut self, soft: bool) -> Result<(), HostError> {
+    async fn look(&mut self) -> Result<(), HostError> {
         if self.reader.is_none() && !self.open_reader().await? {
             return Ok(());
         }
@@ -428,7 +415,7 @@ impl<'a> Live<'a> {
                 Ok(())
             }
             Err(HostError::Outbox(e)) => {
-                self.unread(e, soft).await;
+                self.unread(e).await;
                 Ok(())
             }
             Err(e) => Err(e),
@@ -443,7 +430,7 @@ impl<'a> Live<'a> {
                 self.reader = Some(Arc::new(Mutex::new(reader)));
                 return Ok(true);
             }
-            Ok(Err(HostError::Outbox(e))) => self.unread(e, false).await,
+            Ok(Err(HostError::Outbox(e))) => self.unread(e).await,
             Ok(Err(e)) => return Err(e),
             Err(_) => self.condemn("outbound.db does not open").await,
         }
@@ -451,7 +438,7 @@ impl<'a> Live<'a> {
     }
 
     /// The outbox could not be read: waits, has it repaired, or gives it up.
-    async fn unread(&mut self, e: nanoclaw_contract::Error, soft: bool) {
+    async fn unread(&mut self, e: nanoclaw_contract::Error) {
         use nanoclaw_contract::Error;
         let since = *self.unreadable.get_or_insert_with(Instant::now);
         match e {
@@ -461,11 +448,9 @@ impl<'a> Live<'a> {
                 self.condemn(&format!("{e}, for more than {} s", UNREADABLE_MAX.as_secs())).await;
             }
             Error::Busy(_) => {
-                // A commit is under way; its end is an event of its own.
-                if !soft {
-                    self.handle.dirty_soon();
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                }
+                // A long commit is under way.
+                self.handle.dirty();
+                tokio::time::sleep(Duration::from_millis(2)).await;
             }
             Error::Unrecovered => {
                 self.reader = None;
@@ -623,7 +608,7 @@ impl<'a> Live<'a> {
                 (oldest.and_then(|at| Duration::try_from(now.duration_since(*at)).ok()), tool)
             }
             Err(HostError::Outbox(e)) => {
-                self.unread(e, true).await;
+                self.unread(e).await;
                 (None, None)
             }
             Err(_) => (None, None),
@@ -816,7 +801,7 @@ impl<'a> Live<'a> {
         self.host.egress.close(&self.session.id).await;
         // Whatever handle the old file had, the next look opens it anew.
         self.reader = None;
-        self.look(false).await?;
+        self.look().await?;
         let claims = self.unfinished().await;
         fault::point("host.box.ended");
         let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());

@@ -1,8 +1,8 @@
 //! Hears when a box has committed to its outbox.
 //!
 //! One inotify descriptor watches the writable folder of every live session. SQLite ends a commit by
-//! deleting (or emptying) the journal, so that is the event that matters. A box that floods its folder
-//! with events loses its watch and is looked at once a second instead.
+//! changing the first bytes of the journal, or by deleting it; whoever looks then waits for the writer's lock.
+//! A box that floods its folder with events loses its watch and is looked at once a second instead.
 
 use crate::live::Handle;
 use crate::lock;
@@ -87,8 +87,7 @@ impl Watch {
                             continue;
                         }
                         let name = event.file_name().map_or(&b""[..], |n| n.to_bytes());
-                        let deleted = event.events().contains(inotify::ReadFlags::DELETE);
-                        self.heard(event.wd(), name, deleted);
+                        self.heard(event.wd(), name);
                     }
                     Err(rustix::io::Errno::INTR) => {}
                     Err(_) => break,
@@ -98,7 +97,7 @@ impl Watch {
         }
     }
 
-    fn heard(&self, wd: i32, name: &[u8], deleted: bool) {
+    fn heard(&self, wd: i32, name: &[u8]) {
         let mut watched = lock(&self.watched);
         let Some(w) = watched.get_mut(&wd) else { return };
         if w.window.elapsed() > FLOOD_WINDOW {
@@ -112,10 +111,8 @@ impl Watch {
             watched.remove(&wd);
             return;
         }
-        match name {
-            b"outbound.db-journal" if deleted => w.who.dirty(),
-            b"outbound.db-journal" => w.who.dirty_soon(),
-            _ => {}
+        if name == b"outbound.db-journal" {
+            w.who.dirty();
         }
     }
 }

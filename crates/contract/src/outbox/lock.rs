@@ -20,9 +20,9 @@ const PENDING: (i64, i64) = (0x4000_0000, 1);
 const RESERVED: (i64, i64) = (PENDING.0 + 1, 1);
 const SHARED: (i64, i64) = (PENDING.0 + 2, 510);
 const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// How long a writer is waited for.
-const TRIES: u32 = 100;
-const BETWEEN_TRIES: Duration = Duration::from_millis(2);
+/// How a writer is waited for: a commit that is under way ends within a millisecond as a rule.
+const SOON: (u32, Duration) = (40, Duration::from_micros(250));
+const LATER: (u32, Duration) = (95, Duration::from_millis(2));
 
 /// The file, open.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl BoxFile {
     }
 
     fn shared(&self) -> Result<Held<'_>, Error> {
-        for _ in 0..TRIES {
+        for again in 0..SOON.0 + LATER.0 {
             // A writer that waits for readers to leave holds the first byte: it goes before us.
             if self.try_lock(PENDING)? {
                 let got = self.try_lock(SHARED);
@@ -104,7 +104,7 @@ impl BoxFile {
                     return Ok(Held(self));
                 }
             }
-            std::thread::sleep(BETWEEN_TRIES);
+            std::thread::sleep(if again < SOON.0 { SOON.1 } else { LATER.1 });
         }
         Err(Error::Busy("outbound.db"))
     }
