@@ -1,11 +1,11 @@
 //! The adapter of [`crate::platform`]: an ordinary channel over an ordinary socket.
 
-use crate::platform::{Line, Platform, Refusal, Said, Shown};
+use crate::platform::{Click, Line, Platform, Refusal, Said, Shown};
 use async_trait::async_trait;
 use nanoclaw_channel::{
-    Address, Body, Capabilities, Channel, ChannelDef, ChannelType, ChatKind, InFile, Inbound,
-    Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, Receipt, SendError, Sender, Start,
-    StartError, ThreadId, Typing,
+    Address, Answer, AnswerOutcome, Body, Capabilities, Channel, ChannelDef, ChannelType, ChatKind,
+    InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, Receipt, SendError,
+    Sender, Start, StartError, ThreadId, Typing,
 };
 use nanoclaw_contract::time::Timestamp;
 use std::collections::BTreeMap;
@@ -71,6 +71,9 @@ async fn start(start: Start) -> Result<Arc<dyn Channel>, StartError> {
                     settle(&answers, n, Ok(Receipt { id: PlatformMessageId::parse(id).ok() }));
                 }
                 Ok(Line::Refused(n, refusal)) => settle(&answers, n, Err(refused(refusal))),
+                Ok(Line::Click(click)) => {
+                    tokio::spawn(clicked(start.ingress.clone(), heard.clone(), click));
+                }
                 _ => {}
             }
         }
@@ -88,6 +91,21 @@ async fn push(ingress: &Arc<dyn Ingress>, acks: &mpsc::UnboundedSender<Line>, sa
         Err(why) => Line::Nack(id, why),
     };
     drop(acks.send(line));
+}
+
+async fn clicked(ingress: Arc<dyn Ingress>, out: mpsc::UnboundedSender<Line>, click: Click) {
+    let (Ok(question), Ok(channel)) = (click.question.parse(), ChannelType::parse("fake")) else {
+        return;
+    };
+    let sender = Sender { name: Some(click.sender.clone()), handle: click.sender };
+    let answer = Answer { question, value: click.value, channel, sender };
+    let outcome = match ingress.answer(answer).await {
+        Ok(AnswerOutcome::Taken { label }) => format!("taken: {label}"),
+        Ok(AnswerOutcome::Late) => "late".into(),
+        Ok(AnswerOutcome::Refused { why }) => format!("refused: {why}"),
+        Err(e) => format!("failed: {e}"),
+    };
+    drop(out.send(Line::Clicked(click.n, outcome)));
 }
 
 fn inbound(said: Said) -> Result<Inbound, String> {
@@ -162,6 +180,10 @@ impl Channel for Fake {
             Body::Ask(q) => ("ask", q.question.clone(), Vec::new()),
             Body::Card { markdown, .. } => ("card", markdown.clone(), Vec::new()),
         };
+        let asked = match &message.body {
+            Body::Ask(q) => Some(q),
+            _ => None,
+        };
         let (tx, rx) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(n, tx);
         let shown = Shown {
@@ -173,6 +195,10 @@ impl Channel for Fake {
             text,
             files,
             reply_to: message.reply_to.as_ref().map(ToString::to_string),
+            question: asked.map(|q| q.question_id.to_string()),
+            options: asked.map_or_else(Vec::new, |q| {
+                q.options.iter().map(|o| (o.label.clone(), o.value.clone())).collect()
+            }),
         };
         let lost = || SendError::Retry { after: None, why: "the fake platform hung up".into() };
         self.out.send(Line::Send(shown)).map_err(|_| lost())?;

@@ -28,6 +28,23 @@ pub enum Line {
     Refused(u64, Refusal),
     /// Adapter: the agent types, or no longer.
     Typing(String, bool),
+    /// Platform: somebody clicked.
+    Click(Click),
+    /// Adapter: what became of that click.
+    Clicked(u64, String),
+}
+
+/// A person clicks a button of a question.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Click {
+    /// Tells this click from others.
+    pub n: u64,
+    /// The question's id.
+    pub question: String,
+    /// The option's value.
+    pub value: String,
+    /// The person's handle.
+    pub sender: String,
 }
 
 /// A message from a person.
@@ -83,6 +100,10 @@ pub struct Shown {
     pub files: Vec<(String, usize)>,
     /// What it answers.
     pub reply_to: Option<String>,
+    /// The question's id, where it is one.
+    pub question: Option<String>,
+    /// Its options: label and value.
+    pub options: Vec<(String, String)>,
 }
 
 /// Why the platform does not show a message.
@@ -121,6 +142,7 @@ struct State {
     typing: BTreeMap<String, bool>,
     mood: Option<Mood>,
     unwanted: Option<String>,
+    clicks: BTreeMap<u64, Option<String>>,
     out: Option<mpsc::UnboundedSender<Line>>,
 }
 
@@ -224,7 +246,10 @@ impl Platform {
                     drop(answer.send(reply));
                 }
             }
-            Line::In(_) | Line::Sent(..) | Line::Refused(..) => {}
+            Line::Clicked(n, outcome) => {
+                state.clicks.insert(n, Some(outcome));
+            }
+            Line::In(_) | Line::Sent(..) | Line::Refused(..) | Line::Click(_) => {}
         }
         drop(state);
         self.changed.notify_waiters();
@@ -270,6 +295,33 @@ impl Platform {
             ..Said::default()
         });
         id
+    }
+
+    /// Somebody clicks a button; says what became of it: `taken: …`, `late`, `refused: …`, `failed: …`,
+    /// or nothing when the adapter is gone.
+    pub async fn click(&self, question: &str, value: &str, sender: &str) -> Option<String> {
+        let n = {
+            let mut state = self.lock();
+            let n = state.clicks.len() as u64;
+            state.clicks.insert(n, None);
+            let click =
+                Click { n, question: question.into(), value: value.into(), sender: sender.into() };
+            state.out.as_ref()?.send(Line::Click(click)).ok()?;
+            n
+        };
+        let done = |p: &Self| p.lock().clicks.get(&n).is_some_and(Option::is_some);
+        self.until(Duration::from_secs(30), done).await;
+        self.lock().clicks.get(&n).cloned().flatten()
+    }
+
+    /// The questions shown in a chat, in order.
+    pub fn questions(&self, chat: &str) -> Vec<Shown> {
+        self.lock()
+            .shown
+            .iter()
+            .filter(|s| s.chat == chat && s.question.is_some())
+            .cloned()
+            .collect()
     }
 
     /// How the platform behaves from now on.

@@ -127,6 +127,8 @@ ids! {
     UserId = "user id";
     /// A question waiting for its answer (`pending_questions.question_id`).
     QuestionId = "question id";
+    /// A request that people decide (`pending_approvals.approval_id`); minted by the host only.
+    ApprovalId = "approval id";
     /// A platform, such as `cli` (`channel_type`).
     ChannelType = "channel type";
     /// What the platform calls a chat (`platform_id`).

@@ -280,3 +280,13 @@ async fn replay(host: &Arc<Host>, request: &Request) -> Result<Answer, HostError
     }
     Ok(Ok(json!({"replayed": sessions.len()})))
 }
+
+/// Runs a command of an agent's own `ncl` that somebody approved.
+pub(crate) async fn run_approved(
+    _host: &Arc<Host>,
+    _agent: &nanoclaw_contract::ids::AgentId,
+    command: &str,
+    _args: &std::collections::BTreeMap<String, Value>,
+) -> Result<String, String> {
+    std::future::ready(Err(format!("{command} cannot be run from inside a box yet"))).await
+}

@@ -8,7 +8,9 @@
 mod access;
 mod actions;
 mod admin;
+mod approvals;
 mod authorize;
+mod boxes;
 mod channels;
 mod config;
 mod dispatch;
@@ -18,6 +20,7 @@ mod gate;
 mod inbound;
 mod live;
 mod liveness;
+mod mail;
 mod notice;
 mod outbound;
 mod plan;
@@ -26,6 +29,7 @@ mod session;
 mod slots;
 mod start;
 mod strain;
+mod team;
 mod watch;
 mod why;
 

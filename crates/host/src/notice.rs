@@ -5,7 +5,7 @@ use crate::{Host, HostError, blocking, lock};
 use nanoclaw_central::Session;
 use nanoclaw_channel::{Body, Outgoing};
 use nanoclaw_contract::content::Chat;
-use nanoclaw_contract::ids::{Address, ChannelType, MessageId, PlatformId};
+use nanoclaw_contract::ids::{Address, ChannelType, MessageId, PlatformId, SessionId};
 use nanoclaw_contract::message::{AGENT_CHANNEL, InKind, NewIn, Trigger};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,34 @@ impl Host {
         key: &str,
         text: &str,
     ) -> Result<(), HostError> {
-        let row = NewIn {
+        let row = self.note(session, key, text)?;
+        let files = files.clone();
+        blocking(move || files.push(row).map(|_| ())).await
+    }
+
+    /// A note into a session's inbox; `wake` starts a turn. The same key again is the same note. Blocks.
+    pub(crate) fn tell_agent(
+        self: &Arc<Self>,
+        session: &SessionId,
+        key: &str,
+        text: &str,
+        wake: bool,
+    ) -> Result<(), HostError> {
+        let its = self.central.session(session)?;
+        let its = its.ok_or_else(|| HostError::Unknown(format!("session {session}")))?;
+        let mut row = self.note(&its, key, text)?;
+        if wake {
+            row.trigger = Trigger::Wake;
+        }
+        self.files(&its)?.push(row)?;
+        if wake {
+            self.wake(session);
+        }
+        Ok(())
+    }
+
+    fn note(&self, session: &Session, key: &str, text: &str) -> Result<NewIn, HostError> {
+        Ok(NewIn {
             id: MessageId::parse(format!("note-{key}"))?,
             kind: InKind::Chat,
             timestamp: self.clock.now(),
@@ -44,9 +71,7 @@ impl Host {
             .to_json(),
             source: None,
             on_wake: false,
-        };
-        let files = files.clone();
-        blocking(move || files.push(row).map(|_| ())).await
+        })
     }
 
     /// Says something in the chat of a session. The same key again is the same line.
