@@ -118,7 +118,7 @@ pub async fn start(run: &Run) -> anyhow::Result<(Started, Arc<Supervisor>)> {
     });
     let started = nanoclaw_host::start(HostOptions {
         config,
-        channels: &[&nanoclaw_testkit::channel::CHANNEL],
+        channels: &nanoclaw_testkit::channel::CHANNELS,
         driver,
         egress: Arc::new(Way(vault.clone())),
         clock: Arc::new(SystemClock),

@@ -71,7 +71,7 @@ impl Sim {
                 box_env: std::collections::BTreeMap::new(),
                 default_provider: "demo".into(),
             },
-            channels: &[&nanoclaw_testkit::channel::CHANNEL],
+            channels: &nanoclaw_testkit::channel::CHANNELS,
             driver: self.driver.clone(),
             egress: Arc::new(NoWayOut),
             clock: self.clock.clone(),

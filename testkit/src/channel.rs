@@ -1,11 +1,11 @@
-//! The adapter of [`crate::platform`]: an ordinary channel over an ordinary socket.
+//! The adapters of [`crate::platform`]: ordinary channels over an ordinary socket.
 
 use crate::platform::{Click, Line, Platform, Refusal, Said, Shown};
 use async_trait::async_trait;
 use nanoclaw_channel::{
     Address, Answer, AnswerOutcome, Body, Capabilities, Channel, ChannelDef, ChannelType, ChatKind,
-    InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, Receipt, SendError,
-    Sender, Start, StartError, ThreadId, Typing,
+    InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, QuestionId,
+    Receipt, SendError, Sender, Start, StartError, ThreadId, Typing,
 };
 use nanoclaw_contract::time::Timestamp;
 use std::collections::BTreeMap;
@@ -15,23 +15,54 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 
-/// The channel `fake`, whose threads are conversations.
-pub const CHANNEL: ChannelDef = ChannelDef { name: "fake", start: |s| Box::pin(start(s)) };
+/// The channel `fake`, a chat: its threads are conversations, questions have buttons.
+pub const CHANNEL: ChannelDef =
+    ChannelDef { name: "fake", start: |s| Box::pin(start(s, "fake", ALL)) };
+
+/// The channel `fakemail`, like e-mail: its threads are conversations, nothing can be changed or pressed.
+pub const MAIL: ChannelDef =
+    ChannelDef { name: "fakemail", start: |s| Box::pin(start(s, "fakemail", LETTERS)) };
+
+/// The channel `fakehook`, like a webhook: plain text in and out.
+pub const HOOK: ChannelDef =
+    ChannelDef { name: "fakehook", start: |s| Box::pin(start(s, "fakehook", LINES)) };
+
+/// Every channel of the platform.
+pub static CHANNELS: [&ChannelDef; 3] = [&CHANNEL, &MAIL, &HOOK];
+
+const ALL: Capabilities = Capabilities {
+    threads: true,
+    edits: true,
+    reactions: true,
+    buttons: true,
+    files: true,
+    idempotent: true,
+};
+const LETTERS: Capabilities =
+    Capabilities { edits: false, reactions: false, buttons: false, ..ALL };
+const LINES: Capabilities = Capabilities { threads: false, files: false, ..LETTERS };
 
 type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<Receipt, SendError>>>>>;
 
 struct Fake {
+    name: &'static str,
+    capabilities: Capabilities,
     out: mpsc::UnboundedSender<Line>,
     waiting: Waiting,
     next: AtomicU64,
 }
 
-async fn start(start: Start) -> Result<Arc<dyn Channel>, StartError> {
+async fn start(
+    start: Start,
+    name: &'static str,
+    capabilities: Capabilities,
+) -> Result<Arc<dyn Channel>, StartError> {
     let stream = UnixStream::connect(Platform::socket(&start.data))
         .await
         .map_err(|e| StartError::Unreachable(format!("the fake platform is not there: {e}")))?;
     let (reader, mut writer) = stream.into_split();
     let (out, mut lines) = mpsc::unbounded_channel::<Line>();
+    drop(out.send(Line::Hello(name.into())));
     tokio::spawn(async move {
         while let Some(line) = lines.recv().await {
             let Ok(mut text) = serde_json::to_string(&line) else { continue };
@@ -42,48 +73,73 @@ async fn start(start: Start) -> Result<Arc<dyn Channel>, StartError> {
         }
     });
     let waiting = Waiting::default();
-    let (answers, heard) = (waiting.clone(), out.clone());
-    tokio::spawn(async move {
-        let (queue, mut inbox) = mpsc::channel::<Said>(256);
-        let (ingress, acks) = (start.ingress.clone(), heard.clone());
-        // Messages of one connection are pushed one after the other, as a real adapter would; chats side by side.
-        tokio::spawn(async move {
-            let mut chats: BTreeMap<String, mpsc::UnboundedSender<Said>> = BTreeMap::new();
-            while let Some(said) = inbox.recv().await {
-                let (ingress, acks) = (ingress.clone(), acks.clone());
+    tokio::spawn(listen(name, reader, start.ingress, out.clone(), waiting.clone()));
+    Ok(Arc::new(Fake { name, capabilities, out, waiting, next: AtomicU64::new(1) }))
+}
+
+/// Messages of one connection are pushed one after the other, as a real adapter would; chats side by side.
+async fn listen(
+    name: &'static str,
+    reader: tokio::net::unix::OwnedReadHalf,
+    ingress: Arc<dyn Ingress>,
+    heard: mpsc::UnboundedSender<Line>,
+    waiting: Waiting,
+) {
+    let mut chats: BTreeMap<String, mpsc::UnboundedSender<Said>> = BTreeMap::new();
+    let mut lines = BufReader::new(reader).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        match serde_json::from_str(&line) {
+            Ok(Line::In(said)) => {
+                let (ingress, acks) = (ingress.clone(), heard.clone());
                 let chat = chats.entry(said.chat.clone()).or_insert_with(|| {
                     let (tx, mut rx) = mpsc::unbounded_channel::<Said>();
                     tokio::spawn(async move {
                         while let Some(said) = rx.recv().await {
-                            push(&ingress, &acks, said).await;
+                            push(name, &ingress, &acks, said).await;
                         }
                     });
                     tx
                 });
                 drop(chat.send(said));
             }
-        });
-        let mut lines = BufReader::new(reader).lines();
-        while let Ok(Some(line)) = lines.next_line().await {
-            match serde_json::from_str(&line) {
-                Ok(Line::In(said)) => drop(queue.send(said).await),
-                Ok(Line::Sent(n, id)) => {
-                    settle(&answers, n, Ok(Receipt { id: PlatformMessageId::parse(id).ok() }));
-                }
-                Ok(Line::Refused(n, refusal)) => settle(&answers, n, Err(refused(refusal))),
-                Ok(Line::Click(click)) => {
-                    tokio::spawn(clicked(start.ingress.clone(), heard.clone(), click));
-                }
-                _ => {}
+            Ok(Line::Click(n, click)) => {
+                let (ingress, heard) = (ingress.clone(), heard.clone());
+                tokio::spawn(async move {
+                    drop(heard.send(Line::Clicked(n, press(name, &ingress, click).await)));
+                });
             }
+            Ok(Line::Sent(n, id)) => {
+                settle(&waiting, n, Ok(Receipt { id: PlatformMessageId::parse(id).ok() }));
+            }
+            Ok(Line::Refused(n, refusal)) => settle(&waiting, n, Err(refused(refusal))),
+            _ => {}
         }
-    });
-    Ok(Arc::new(Fake { out, waiting, next: AtomicU64::new(1) }))
+    }
 }
 
-async fn push(ingress: &Arc<dyn Ingress>, acks: &mpsc::UnboundedSender<Line>, said: Said) {
+/// What becomes of a pressed button, in words.
+async fn press(name: &str, ingress: &Arc<dyn Ingress>, click: Click) -> String {
+    let (Ok(question), Ok(channel)) = (QuestionId::parse(click.question), ChannelType::parse(name))
+    else {
+        return "no such id".into();
+    };
+    let sender = Sender { name: Some(click.sender.clone()), handle: click.sender };
+    match ingress.answer(Answer { question, value: click.value, channel, sender }).await {
+        Ok(AnswerOutcome::Taken { label }) => format!("taken: {label}"),
+        Ok(AnswerOutcome::Late) => "late".into(),
+        Ok(AnswerOutcome::Refused { why }) => format!("refused: {why}"),
+        Err(e) => format!("failed: {e}"),
+    }
+}
+
+async fn push(
+    name: &str,
+    ingress: &Arc<dyn Ingress>,
+    acks: &mpsc::UnboundedSender<Line>,
+    said: Said,
+) {
     let id = said.id.clone();
-    let line = match inbound(said) {
+    let line = match inbound(name, said) {
         Ok(message) => match ingress.push(message).await {
             Ok(()) => Line::Ack(id),
             Err(e) => Line::Nack(id, e.to_string()),
@@ -93,26 +149,11 @@ async fn push(ingress: &Arc<dyn Ingress>, acks: &mpsc::UnboundedSender<Line>, sa
     drop(acks.send(line));
 }
 
-async fn clicked(ingress: Arc<dyn Ingress>, out: mpsc::UnboundedSender<Line>, click: Click) {
-    let (Ok(question), Ok(channel)) = (click.question.parse(), ChannelType::parse("fake")) else {
-        return;
-    };
-    let sender = Sender { name: Some(click.sender.clone()), handle: click.sender };
-    let answer = Answer { question, value: click.value, channel, sender };
-    let outcome = match ingress.answer(answer).await {
-        Ok(AnswerOutcome::Taken { label }) => format!("taken: {label}"),
-        Ok(AnswerOutcome::Late) => "late".into(),
-        Ok(AnswerOutcome::Refused { why }) => format!("refused: {why}"),
-        Err(e) => format!("failed: {e}"),
-    };
-    drop(out.send(Line::Clicked(click.n, outcome)));
-}
-
-fn inbound(said: Said) -> Result<Inbound, String> {
+fn inbound(channel: &str, said: Said) -> Result<Inbound, String> {
     let bad = |e: nanoclaw_contract::ids::BadId| e.to_string();
     Ok(Inbound {
         at: Address {
-            channel_type: ChannelType::parse("fake").map_err(bad)?,
+            channel_type: ChannelType::parse(channel).map_err(bad)?,
             platform_id: PlatformId::parse(said.chat).map_err(bad)?,
             thread_id: said.thread.map(ThreadId::parse).transpose().map_err(bad)?,
         },
@@ -155,14 +196,7 @@ fn refused(refusal: Refusal) -> SendError {
 #[async_trait]
 impl Channel for Fake {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            threads: true,
-            edits: true,
-            reactions: true,
-            buttons: true,
-            files: true,
-            idempotent: true,
-        }
+        self.capabilities
     }
 
     async fn send(&self, message: &Outgoing) -> Result<Receipt, SendError> {
@@ -180,14 +214,20 @@ impl Channel for Fake {
             Body::Ask(q) => ("ask", q.question.clone(), Vec::new()),
             Body::Card { markdown, .. } => ("card", markdown.clone(), Vec::new()),
         };
-        let asked = match &message.body {
-            Body::Ask(q) => Some(q),
-            _ => None,
-        };
         let (tx, rx) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(n, tx);
+        let (question, options) = match &message.body {
+            Body::Ask(q) => (
+                Some(q.question_id.to_string()),
+                q.options.iter().map(|o| (o.label.clone(), o.value.clone())).collect(),
+            ),
+            _ => (None, Vec::new()),
+        };
         let shown = Shown {
             n,
+            channel: self.name.into(),
+            question,
+            options,
             key: message.key.clone(),
             chat: message.to.platform_id.to_string(),
             thread: message.to.thread_id.as_ref().map(ToString::to_string),
@@ -195,10 +235,6 @@ impl Channel for Fake {
             text,
             files,
             reply_to: message.reply_to.as_ref().map(ToString::to_string),
-            question: asked.map(|q| q.question_id.to_string()),
-            options: asked.map_or_else(Vec::new, |q| {
-                q.options.iter().map(|o| (o.label.clone(), o.value.clone())).collect()
-            }),
         };
         let lost = || SendError::Retry { after: None, why: "the fake platform hung up".into() };
         self.out.send(Line::Send(shown)).map_err(|_| lost())?;

@@ -8,12 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 /// A line between platform and adapter.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
+    /// Adapter: this channel is here.
+    Hello(String),
     /// Platform: somebody said something.
     In(Said),
     /// Adapter: it is on disk.
@@ -26,30 +28,33 @@ pub enum Line {
     Sent(u64, String),
     /// Platform: it is not.
     Refused(u64, Refusal),
+    /// Platform: somebody pressed a button.
+    Click(u64, Click),
+    /// Adapter: what became of it.
+    Clicked(u64, String),
     /// Adapter: the agent types, or no longer.
     Typing(String, bool),
-    /// Platform: somebody clicked.
-    Click(Click),
-    /// Adapter: what became of that click.
-    Clicked(u64, String),
 }
 
-/// A person clicks a button of a question.
+/// The channel of messages that name none.
+const CHAT: &str = "fake";
+
+/// A pressed button.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Click {
-    /// Tells this click from others.
-    pub n: u64,
     /// The question's id.
     pub question: String,
-    /// The option's value.
+    /// The value of the option.
     pub value: String,
-    /// The person's handle.
+    /// Who pressed.
     pub sender: String,
 }
 
 /// A message from a person.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Said {
+    /// The channel; empty is the chat `fake`.
+    pub channel: String,
     /// The platform's id.
     pub id: String,
     /// Chat.
@@ -88,6 +93,8 @@ pub struct Shown {
     pub n: u64,
     /// Idempotency key.
     pub key: String,
+    /// Channel.
+    pub channel: String,
     /// Chat.
     pub chat: String,
     /// Thread.
@@ -100,9 +107,9 @@ pub struct Shown {
     pub files: Vec<(String, usize)>,
     /// What it answers.
     pub reply_to: Option<String>,
-    /// The question's id, where it is one.
+    /// The id of a question with buttons.
     pub question: Option<String>,
-    /// Its options: label and value.
+    /// Its buttons: label and value.
     pub options: Vec<(String, String)>,
 }
 
@@ -142,8 +149,8 @@ struct State {
     typing: BTreeMap<String, bool>,
     mood: Option<Mood>,
     unwanted: Option<String>,
-    clicks: BTreeMap<u64, Option<String>>,
-    out: Option<mpsc::UnboundedSender<Line>>,
+    out: BTreeMap<String, mpsc::UnboundedSender<Line>>,
+    clicks: BTreeMap<u64, oneshot::Sender<String>>,
 }
 
 /// The platform.
@@ -181,14 +188,6 @@ impl Platform {
     async fn serve(&self, stream: UnixStream) {
         let (reader, mut writer) = stream.into_split();
         let (tx, mut rx) = mpsc::unbounded_channel::<Line>();
-        {
-            let mut state = self.lock();
-            state.out = Some(tx.clone());
-            // Whatever was not received is delivered again, in order.
-            for said in state.unacked.values() {
-                drop(tx.send(Line::In(said.clone())));
-            }
-        }
         let write = tokio::spawn(async move {
             while let Some(line) = rx.recv().await {
                 let Ok(mut text) = serde_json::to_string(&line) else { continue };
@@ -210,6 +209,18 @@ impl Platform {
     fn heard(&self, line: Line, answer: &mpsc::UnboundedSender<Line>) {
         let mut state = self.lock();
         match line {
+            Line::Hello(channel) => {
+                // Whatever was not received is delivered again, in order.
+                for said in state.unacked.values().filter(|s| s.channel == channel) {
+                    drop(answer.send(Line::In(said.clone())));
+                }
+                state.out.insert(channel, answer.clone());
+            }
+            Line::Clicked(n, outcome) => {
+                if let Some(waits) = state.clicks.remove(&n) {
+                    drop(waits.send(outcome));
+                }
+            }
             Line::Ack(id) => {
                 state.unacked.retain(|_, s| s.id != id);
                 state.acked.insert(id);
@@ -246,10 +257,7 @@ impl Platform {
                     drop(answer.send(reply));
                 }
             }
-            Line::Clicked(n, outcome) => {
-                state.clicks.insert(n, Some(outcome));
-            }
-            Line::In(_) | Line::Sent(..) | Line::Refused(..) | Line::Click(_) => {}
+            Line::In(_) | Line::Sent(..) | Line::Refused(..) | Line::Click(..) => {}
         }
         drop(state);
         self.changed.notify_waiters();
@@ -267,12 +275,15 @@ impl Platform {
     }
 
     /// Somebody says something; it is delivered until it is received.
-    pub fn say(&self, said: Said) {
+    pub fn say(&self, mut said: Said) {
+        if said.channel.is_empty() {
+            said.channel = CHAT.into();
+        }
         let mut state = self.lock();
         state.next += 1;
         let n = state.next;
         state.unacked.insert(n, said.clone());
-        if let Some(out) = &state.out {
+        if let Some(out) = state.out.get(&said.channel) {
             drop(out.send(Line::In(said)));
         }
     }
@@ -297,31 +308,40 @@ impl Platform {
         id
     }
 
-    /// Somebody clicks a button; says what became of it: `taken: …`, `late`, `refused: …`, `failed: …`,
-    /// or nothing when the adapter is gone.
-    pub async fn click(&self, question: &str, value: &str, sender: &str) -> Option<String> {
-        let n = {
-            let mut state = self.lock();
-            let n = state.clicks.len() as u64;
-            state.clicks.insert(n, None);
-            let click =
-                Click { n, question: question.into(), value: value.into(), sender: sender.into() };
-            state.out.as_ref()?.send(Line::Click(click)).ok()?;
-            n
-        };
-        let done = |p: &Self| p.lock().clicks.get(&n).is_some_and(Option::is_some);
-        self.until(Duration::from_secs(30), done).await;
-        self.lock().clicks.get(&n).cloned().flatten()
+    /// A person writes in their own direct chat, which is called like them; returns the message's id.
+    pub fn writes(&self, person: &str, text: &str) -> String {
+        let id = format!("m{}", self.lock().next + 1);
+        self.say(Said {
+            id: id.clone(),
+            chat: person.into(),
+            sender: person.into(),
+            text: text.into(),
+            mention: true,
+            ..Said::default()
+        });
+        id
     }
 
-    /// The questions shown in a chat, in order.
+    /// Somebody clicks a button, of a card that is shown or not; says what became of it: `taken: …`,
+    /// `late`, `refused: …`, `failed: …`, or nothing when the adapter is gone.
+    pub async fn click(&self, question: &str, value: &str, sender: &str) -> Option<String> {
+        let (tx, rx) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            state.next += 1;
+            let n = state.next;
+            let click =
+                Click { question: question.into(), value: value.into(), sender: sender.into() };
+            state.out.get(CHAT)?.send(Line::Click(n, click)).ok()?;
+            state.clicks.insert(n, tx);
+        }
+        rx.await.ok()
+    }
+
+    /// The questions with buttons shown in a chat, in order.
     pub fn questions(&self, chat: &str) -> Vec<Shown> {
-        self.lock()
-            .shown
-            .iter()
-            .filter(|s| s.chat == chat && s.question.is_some())
-            .cloned()
-            .collect()
+        let asked = |s: &&Shown| s.chat == chat && s.question.is_some();
+        self.lock().shown.iter().filter(asked).cloned().collect()
     }
 
     /// How the platform behaves from now on.

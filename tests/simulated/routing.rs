@@ -55,7 +55,7 @@ fn said(n: u32, chat: &str, thread: Option<&str>, text: &str, mention: bool) -> 
         text: text.into(),
         mention,
         group: true,
-        files: Vec::new(),
+        ..Said::default()
     }
 }
 
