@@ -3,9 +3,11 @@
 use async_trait::async_trait;
 use nanoclaw_contract::content::Chat;
 use nanoclaw_contract::dir::Workspace;
-use nanoclaw_contract::ids::OutId;
+use nanoclaw_contract::ids::{Address, ChannelType, OutId, PlatformId};
 use nanoclaw_contract::inbox::{InboxReader, Look};
-use nanoclaw_contract::message::{AckStatus, InKind, InRow, NewOut, OutKind, Trigger};
+use nanoclaw_contract::message::{
+    AckStatus, Destination, InKind, InRow, NewOut, OutKind, Target, Trigger,
+};
 use nanoclaw_contract::outbox::{Commit, Outbox};
 use nanoclaw_contract::pulse::{Phase, Pulse, Tool};
 use nanoclaw_contract::time::{Clock, Timestamp};
@@ -15,15 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// How often the agent looks.
 /// Everything is due by then.
 const FAR: Timestamp = Timestamp::MAX;
+/// How often the agent looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How an agent behaves.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Manner {
-    /// It answers at once.
+    /// It answers at once: it echoes, or writes the rows that the message orders.
     #[default]
     Echoes,
     /// It takes messages on and shows no sign of life any more.
@@ -193,8 +195,9 @@ fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
     if !rows.iter().any(|r| r.trigger == Trigger::Wake) {
         return Ok(());
     }
-    let say: Vec<NewOut> =
-        rows.iter().filter(|r| r.trigger == Trigger::Wake).filter_map(echo).collect();
+    let (known, home) = (inbox.destinations()?, inbox.routing()?);
+    let asked = rows.iter().filter(|r| r.trigger == Trigger::Wake);
+    let say: Vec<NewOut> = asked.flat_map(|row| answers(row, &known, home.as_ref())).collect();
     let ack: Vec<_> = rows.iter().map(|r| (r.id.clone(), AckStatus::Completed)).collect();
     outbox.commit(
         &Commit {
@@ -208,16 +211,75 @@ fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
     Ok(())
 }
 
-fn echo(row: &InRow) -> Option<NewOut> {
+/// What the agent does about a row: every line `!row {…}` of it becomes a row of its own, and a row
+/// without such lines an echo. What the host itself says is told in the session's chat.
+fn answers(row: &InRow, known: &[Destination], home: Option<&Address>) -> Vec<NewOut> {
     let text = match row.kind {
         InKind::Task => row.content.clone(),
-        _ => Chat::parse(&row.content).text,
+        InKind::System => {
+            let content = serde_json::json!({"text": format!("heard: {}", row.content)});
+            let to = row.reply().or_else(|| home.cloned());
+            return out(row, 0, None, OutKind::Chat, to, &content).into_iter().collect();
+        }
+        InKind::Chat | InKind::ChatSdk | InKind::Webhook => Chat::parse(&row.content).text,
     };
+    let orders: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("!row ")).collect();
+    if orders.is_empty() {
+        let content = serde_json::json!({"text": format!("echo: {text}")});
+        return out(row, 0, None, OutKind::Chat, row.reply(), &content).into_iter().collect();
+    }
+    let made = orders.iter().enumerate().filter_map(|(n, order)| {
+        let order: Order = serde_json::from_str(order).ok()?;
+        let to = match &order.to {
+            None => row.reply(),
+            Some(name) => known.iter().find(|d| d.name == *name).and_then(address),
+        };
+        out(row, n, order.id, OutKind::parse(&order.kind)?, to, &order.content)
+    });
+    made.collect()
+}
+
+/// A row that a test has the agent write.
+#[derive(serde::Deserialize)]
+struct Order {
+    /// The name of a destination; none is where the message came from.
+    to: Option<String>,
+    #[serde(default = "chat")]
+    kind: String,
+    id: Option<String>,
+    content: serde_json::Value,
+}
+
+fn chat() -> String {
+    "chat".into()
+}
+
+fn address(to: &Destination) -> Option<Address> {
+    let (channel_type, platform_id) = match &to.target {
+        Target::Channel { channel_type, platform_id } => {
+            (channel_type.clone(), platform_id.clone())
+        }
+        Target::Agent(id) => {
+            (ChannelType::parse("agent").ok()?, PlatformId::parse(id.as_str()).ok()?)
+        }
+    };
+    Some(Address { channel_type, platform_id, thread_id: None })
+}
+
+fn out(
+    row: &InRow,
+    n: usize,
+    id: Option<String>,
+    kind: OutKind,
+    to: Option<Address>,
+    content: &serde_json::Value,
+) -> Option<NewOut> {
+    let own = if n == 0 { format!("out-{}", row.id) } else { format!("out-{}-{n}", row.id) };
     Some(NewOut {
-        id: OutId::parse(format!("out-{}", row.id)).ok()?,
+        id: OutId::parse(id.unwrap_or(own)).ok()?,
         in_reply_to: Some(row.id.clone()),
-        kind: OutKind::Chat,
-        to: row.reply(),
-        content: serde_json::json!({"text": format!("echo: {text}")}).to_string(),
+        kind,
+        to,
+        content: content.to_string(),
     })
 }
