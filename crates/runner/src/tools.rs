@@ -153,7 +153,7 @@ fn messages() -> Vec<ToolDef> {
         tool(
             "ask_user_question",
             "Asks with buttons and waits for the choice. Only for decisions that you cannot do without; ask open questions in an ordinary message.",
-            json!({ "title": text("A short heading"), "question": text("The question"),
+            json!({ "to": text(TO), "title": text("A short heading"), "question": text("The question"),
             "options": { "type": "array", "items": { "oneOf": [
                 { "type": "string" },
                 { "type": "object", "required": ["label"], "properties": {
@@ -166,7 +166,7 @@ fn messages() -> Vec<ToolDef> {
         tool(
             "send_card",
             "Shows a card with a title, text and links; does not wait.",
-            json!({ "card": { "type": "object", "description": "title, description, children, actions" },
+            json!({ "to": text(TO), "card": { "type": "object", "description": "title, description, children, actions" },
                 "fallbackText": text("The same in plain text, for chats without cards") }),
             &["card"],
         ),

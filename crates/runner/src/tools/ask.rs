@@ -1,10 +1,11 @@
 //! Questions with buttons, and cards.
 
 use super::args::Args;
-use super::say::{failed, write};
+use super::say::{place, write};
 use crate::session::{Session, out_id};
+
 use nanoclaw_contract::content::{Choice, OPTIONS_MAX};
-use nanoclaw_contract::message::{NewOut, OutKind};
+use nanoclaw_contract::message::{AGENT_CHANNEL, NewOut, OutKind};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -33,7 +34,7 @@ pub(super) async fn question(
     let content = json!({ "type": "ask_question", "questionId": key, "title": title,
         "question": question, "options": options });
     let answer = session.ask(&key);
-    if let Err(e) = post(session, id, &content) {
+    if let Err(e) = post(session, args, id, &content) {
         session.unask(&key);
         return Err(e);
     }
@@ -52,18 +53,22 @@ pub(super) fn card(session: &Session, args: Args<'_>, call: &str) -> Result<Stri
     let fallback = args.given("fallbackText").unwrap_or("");
     let id = out_id("msg", &format!("tool/{call}"));
     let done = format!("Card sent (id: {id})");
-    post(session, id, &json!({ "type": "card", "card": card, "fallbackText": fallback }))?;
+    post(session, args, id, &json!({ "type": "card", "card": card, "fallbackText": fallback }))?;
     Ok(done)
 }
 
 fn post(
     session: &Session,
+    args: Args<'_>,
     id: nanoclaw_contract::ids::OutId,
     content: &Value,
 ) -> Result<(), String> {
-    let inbox = session.inbox().map_err(failed)?;
-    let (to, in_reply_to) = session.here(&inbox).map_err(failed)?;
-    let to = Some(to.ok_or("There is no conversation to show this in.")?);
+    let place = place(session, args)?;
+    if place.to.channel_type.as_str() == AGENT_CHANNEL {
+        let name = place.name;
+        return Err(format!("{name} is an agent and sees no buttons. Name a chat in \"to\"."));
+    }
+    let (to, in_reply_to) = (Some(place.to), place.in_reply_to);
     let content = content.to_string();
     write(session, NewOut { id, in_reply_to, kind: OutKind::ChatSdk, to, content })?;
     session.turn().delivered();

@@ -24,13 +24,13 @@ pub(super) fn write(session: &Session, row: NewOut) -> Result<i64, String> {
     Ok(seqs.first().copied().unwrap_or_default())
 }
 
-struct Place {
-    name: String,
-    to: Address,
-    in_reply_to: Option<MessageId>,
+pub(super) struct Place {
+    pub(super) name: String,
+    pub(super) to: Address,
+    pub(super) in_reply_to: Option<MessageId>,
 }
 
-fn place(session: &Session, args: Args<'_>) -> Result<Place, String> {
+pub(super) fn place(session: &Session, args: Args<'_>) -> Result<Place, String> {
     let inbox = session.inbox().map_err(failed)?;
     let known = inbox.destinations().map_err(failed)?;
     let names = || known.iter().map(|d| d.name.as_str()).collect::<Vec<_>>().join(", ");

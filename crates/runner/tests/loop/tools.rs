@@ -141,6 +141,23 @@ async fn a_question_goes_to_the_conversation_of_the_turn_and_times_out() {
     runner.stop().await;
 }
 
+/// An agent that was asked by another one can put the question to a person.
+#[tokio::test]
+async fn a_question_can_name_the_chat_that_it_is_for_but_no_agent() {
+    let (host, runner, model) = in_a_turn().await;
+    let args = |to: &str| json!({ "to": to, "title": "T", "question": "Q?", "options": ["a"], "timeout": 0.05 });
+    let end = model.call("ask_user_question", args("home"), "c1").await;
+    assert_eq!(end, Err("Question timed out after 0.05s".into()));
+    assert_eq!(host.out()[0].to.as_deref(), Some("cli/local/t1"));
+    let end = model.call("ask_user_question", args("peer"), "c2").await.unwrap_err();
+    assert!(end.contains("peer is an agent"), "{end}");
+    let card = json!({ "to": "nobody", "card": { "title": "C" } });
+    let end = model.call("send_card", card, "c3").await;
+    assert_eq!(end, Err("Unknown destination \"nobody\". Known: home, peer".into()));
+    assert_eq!(host.out().len(), 1);
+    runner.stop().await;
+}
+
 #[tokio::test]
 async fn schedules_are_requests_to_the_host() {
     let (host, runner, model) = in_a_turn().await;
