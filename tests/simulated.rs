@@ -1,10 +1,13 @@
 //! Stories on a simulated clock: minutes and days pass in milliseconds, the host is the real one.
 
 mod boxes;
+mod channels;
 mod outage;
 mod routing;
+mod sessions;
 
 use async_trait::async_trait;
+use nanoclaw_channel::ChannelDef;
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_driver::{BoxUser, Limits};
 use nanoclaw_host::{Boxes, Config, Egress, EgressGrant, HostOptions, Started};
@@ -35,6 +38,7 @@ struct Sim {
     clock: Arc<SimClock>,
     boxes_max: usize,
     idle: Duration,
+    channels: &'static [&'static ChannelDef],
     started: Option<Started>,
 }
 
@@ -49,6 +53,7 @@ impl Sim {
             clock,
             boxes_max: 100,
             idle: Duration::from_secs(600),
+            channels: &nanoclaw_testkit::channel::CHANNELS,
             started: None,
         })
     }
@@ -71,7 +76,7 @@ impl Sim {
                 box_env: std::collections::BTreeMap::new(),
                 default_provider: "demo".into(),
             },
-            channels: &nanoclaw_testkit::channel::CHANNELS,
+            channels: self.channels,
             driver: self.driver.clone(),
             egress: Arc::new(NoWayOut),
             clock: self.clock.clone(),
@@ -85,6 +90,17 @@ impl Sim {
         if let Some(started) = self.started.take() {
             started.stop(Boxes::Stop).await;
         }
+    }
+
+    /// Waits until the host took everything that was said, and then until nobody has anything to do.
+    async fn quiet(&self) {
+        assert!(self.rig.platform.until(EVER, |p| p.unreceived() == 0).await, "not received");
+        tokio::time::sleep(Duration::from_secs(120)).await;
+    }
+
+    /// A session's inbox, for a look.
+    fn inbox(&self, agent: &AgentId, session: &SessionId) -> anyhow::Result<rusqlite::Connection> {
+        Ok(rusqlite::Connection::open(self.rig.dir(agent, session)?.inbound())?)
     }
 
     /// Waits until the chat shows exactly these texts.

@@ -9,7 +9,7 @@ use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, WiringId}
 use nanoclaw_testkit::platform::Said;
 use std::time::Duration;
 
-fn group(sim: &Sim, id: &str) -> anyhow::Result<ChatId> {
+pub(super) fn group(sim: &Sim, id: &str) -> anyhow::Result<ChatId> {
     let chat = ChatId::parse(format!("mg-{id}"))?;
     sim.rig.central()?.create_chat(&Chat {
         id: chat.clone(),
@@ -24,7 +24,7 @@ fn group(sim: &Sim, id: &str) -> anyhow::Result<ChatId> {
     Ok(chat)
 }
 
-fn wire(
+pub(super) fn wire(
     sim: &Sim,
     chat: &ChatId,
     agent: &AgentId,
@@ -46,7 +46,7 @@ fn wire(
     Ok(sim.rig.central()?.create_wiring(&wiring)?)
 }
 
-fn said(n: u32, chat: &str, thread: Option<&str>, text: &str, mention: bool) -> Said {
+pub(super) fn said(n: u32, chat: &str, thread: Option<&str>, text: &str, mention: bool) -> Said {
     Said {
         id: format!("g{n}"),
         chat: chat.into(),
