@@ -8,6 +8,7 @@ use crate::provider::Image;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use nanoclaw_contract::content::{Attachment, Chat, Task};
+use nanoclaw_contract::ids::ThreadId;
 use nanoclaw_contract::message::{AGENT_CHANNEL, Destination, InKind, InRow, Target};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -22,6 +23,8 @@ const IMAGES_MAX: usize = 20;
 pub(crate) struct Scene<'a> {
     /// The names that the agent knows.
     pub(crate) destinations: &'a [Destination],
+    /// The thread that the session is of; messages of others name theirs.
+    pub(crate) thread: Option<&'a ThreadId>,
     /// The zone that times are shown in.
     pub(crate) zone: &'a TimeZone,
     /// The session folder.
@@ -184,6 +187,9 @@ fn from(out: &mut String, scene: &Scene<'_>, row: &InRow) {
     });
     let name = named.map_or_else(|| format!("unknown:{channel}:{platform}"), |d| d.name.clone());
     attribute(out, "from", &name);
+    if let Some(thread) = row.thread_id.as_ref().filter(|t| Some(*t) != scene.thread) {
+        attribute(out, "thread", thread.as_str());
+    }
 }
 
 fn time(scene: &Scene<'_>, row: &InRow) -> String {

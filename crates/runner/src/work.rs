@@ -29,7 +29,7 @@ use harness::Harness;
 use nanoclaw_contract::Error;
 use nanoclaw_contract::content::System;
 use nanoclaw_contract::fault;
-use nanoclaw_contract::ids::MessageId;
+use nanoclaw_contract::ids::{MessageId, ThreadId};
 use nanoclaw_contract::inbox::{InboxReader, Look};
 use nanoclaw_contract::message::{AckStatus, Destination, InRow, NewOut, Trigger};
 use nanoclaw_contract::outbox::Commit;
@@ -128,6 +128,8 @@ pub(crate) struct Work<'a> {
     /// What the agent is to know with its next prompt, and what it was told in this one.
     notes: (Vec<String>, Vec<String>),
     destinations: Vec<Destination>,
+    /// The thread that the session is of.
+    thread: Option<ThreadId>,
 }
 
 impl<'a> Work<'a> {
@@ -173,6 +175,7 @@ impl<'a> Work<'a> {
             lost_once: false,
             notes: (notes, Vec::new()),
             destinations: Vec::new(),
+            thread: None,
             session,
             config,
             def,
@@ -284,6 +287,7 @@ impl<'a> Work<'a> {
         let plan = batch::plan(self.rows(&inbox)?, self.config.batch, &self.known);
         self.look = Look::Later;
         self.notice_destinations(inbox.destinations()?);
+        self.thread = inbox.routing()?.and_then(|home| home.thread_id);
         self.carry_out(plan)
     }
 
@@ -371,8 +375,12 @@ impl<'a> Work<'a> {
             self.session.saw(row.seq);
         }
         let root = self.session.workspace.root().to_owned();
-        let scene =
-            Scene { destinations: &self.destinations, zone: &self.session.zone, workspace: &root };
+        let scene = Scene {
+            destinations: &self.destinations,
+            thread: self.thread.as_ref(),
+            zone: &self.session.zone,
+            workspace: &root,
+        };
         let wants_turn = batch.wants_turn();
         let notes = if wants_turn { std::mem::take(&mut self.notes.0) } else { Vec::new() };
         let prompt = Prompt {

@@ -33,8 +33,10 @@ fn check(rows: &[InRow], expect: Expect) {
         platform_id: PlatformId::parse("local").unwrap(),
     };
     let peer = Target::Agent(AgentId::parse("ag-2").unwrap());
+    let own = ThreadId::parse("own").ok();
     let scene = Scene {
         destinations: &[name("home", home), name("peer", peer)],
+        thread: own.as_ref(),
         zone: &zone(Some("America/New_York")),
         workspace: Path::new("/workspace"),
     };
@@ -58,6 +60,24 @@ fn one_message_stands_alone() {
         expect![[r#"
         <context timezone="America/New_York" />
         <message id="4" from="home" sender="Ann" time="Feb 4, 2026, 1:30 PM">hi</message>"#]],
+    );
+}
+
+/// An agent that follows many threads in one session can tell them apart.
+#[test]
+fn messages_of_other_threads_name_theirs() {
+    let of = |thread: &str| InRow {
+        thread_id: ThreadId::parse(thread).ok(),
+        ..chat(json!({ "text": "hi", "sender": "Ann" }))
+    };
+    check(
+        &[of("own"), of("other\"t")],
+        expect![[r#"
+        <context timezone="America/New_York" />
+        <messages>
+        <message id="4" from="home" sender="Ann" time="Feb 4, 2026, 1:30 PM">hi</message>
+        <message id="4" from="home" thread="other&quot;t" sender="Ann" time="Feb 4, 2026, 1:30 PM">hi</message>
+        </messages>"#]],
     );
 }
 
@@ -197,7 +217,8 @@ fn pictures_go_along_if_they_are_pictures_and_lie_in_the_session() {
     std::fs::write(dir.path().join("a.png"), "x").unwrap();
     std::fs::write(dir.path().join("b.pdf"), "x").unwrap();
     std::fs::File::create(dir.path().join("big.png")).unwrap().set_len(6 << 20).unwrap();
-    let scene = Scene { destinations: &[], zone: &TimeZone::UTC, workspace: dir.path() };
+    let scene =
+        Scene { destinations: &[], thread: None, zone: &TimeZone::UTC, workspace: dir.path() };
     let file =
         |path: &str, mime: Value| json!({ "type": "image", "localPath": path, "mimeType": mime });
     let row = chat(json!({ "attachments": [
