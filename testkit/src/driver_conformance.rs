@@ -26,7 +26,7 @@ macro_rules! conformance {
     ($ground:path) => {
         $crate::conformance!($ground: lifecycle, ends_and_codes, signals, stopping, adoption, two_waiters,
             identity, descriptors, rights, calls, files, nested_mounts, network, vault_socket, secrets, neighbours,
-            processes_are_limited, memory_is_limited, tmp_is_limited, log_is_capped, refusals);
+            processes_are_limited, memory_is_limited, tmp_is_limited, log_is_capped, giving_way, refusals);
     };
     ($ground:path: $($case:ident),*) => {
         $(#[tokio::test]
@@ -586,6 +586,32 @@ pub async fn log_is_capped(ground: &Ground) {
     let files = files.map(|entry| entry.unwrap().metadata().unwrap()).filter(fs::Metadata::is_file);
     let size: u64 = files.map(|meta| meta.len()).sum();
     assert!((1000..=LOG_BYTES_MAX).contains(&size), "{size}");
+}
+
+/// A box's use of the CPU is known, and it gives way. Where that cannot be, the probe must say so.
+pub async fn giving_way(ground: &Ground) {
+    let probe = ground.driver.probe().await.unwrap();
+    if probe.missing.iter().any(|lack| lack.contains("give way")) {
+        return;
+    }
+    let spec = ground.spec("touch ready; while :; do :; done");
+    ground.start(&spec).await;
+    ready(&spec).await;
+    let cpu = ground.later.cpu(&spec.name).await.unwrap();
+    let before = cpu.used().unwrap();
+    let more = async {
+        while cpu.used().unwrap() <= before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    in_time(more).await;
+    assert!(!cpu.gives_way());
+    cpu.give_way(true).unwrap();
+    assert!(ground.driver.cpu(&spec.name).await.unwrap().gives_way());
+    cpu.give_way(false).unwrap();
+    assert!(!cpu.gives_way());
+    in_time(ground.driver.stop(&spec.name, Duration::ZERO)).await.unwrap();
+    assert_eq!(cpu.used(), None);
 }
 
 /// What cannot be started is refused with its reason, and leaves nothing.

@@ -4,6 +4,7 @@ use super::load::{GOOD, undisturbed};
 use super::{Bad, Ward, fifo};
 use anyhow::ensure;
 use rusqlite::Connection;
+use std::io::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -48,12 +49,12 @@ fn kinds() -> Vec<Kind> {
         kind("wal", |_, bad| wal(bad), "journal mode"),
         kind(
             "pipejournal",
-            |_, bad| Ok(fifo(&bad.path("outbound.db-journal"))?),
+            |_, bad| Ok(fifo(&journal_place(bad)?)?),
             "outbound.db-journal is a pipe",
         ),
         kind(
             "linkjournal",
-            |w, bad| Ok(symlink(&w.secret(), &bad.path("outbound.db-journal"))?),
+            |w, bad| Ok(symlink(&w.secret(), &journal_place(bad)?)?),
             "outbound.db-journal is a symbolic link",
         ),
     ]
@@ -77,6 +78,13 @@ fn many_tables() -> String {
 
 fn symlink(to: &Path, at: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(to, at)
+}
+
+/// Where the journal lay.
+fn journal_place(bad: &Bad) -> std::io::Result<std::path::PathBuf> {
+    let journal = bad.path("outbound.db-journal");
+    std::fs::remove_file(&journal)?;
+    Ok(journal)
 }
 
 /// Works on the database as the box itself could.
@@ -113,9 +121,8 @@ fn sparse(bad: &Bad) -> anyhow::Result<()> {
 /// Makes the host look: a commit in the box, and somebody who writes.
 fn poke(ward: &Ward, bad: &Bad) -> anyhow::Result<()> {
     let journal = bad.path("outbound.db-journal");
-    if journal.symlink_metadata().is_err() {
-        std::fs::write(&journal, "")?;
-        std::fs::remove_file(&journal)?;
+    if journal.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+        std::fs::File::options().append(true).open(&journal)?.write_all(b" ")?;
     }
     ward.rig.platform.dm(&bad.name, "echo are you there");
     Ok(())

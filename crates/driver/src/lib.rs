@@ -6,6 +6,7 @@
 //! of the plan, verified after start. A box outlives the host: after a restart [`Driver::list`] finds it
 //! by install and session, and [`Driver::wait`] works for it as for one that this process started.
 
+pub mod cgroup;
 pub mod check;
 pub mod process;
 pub mod seccomp;
@@ -200,18 +201,25 @@ pub trait Driver: Send + Sync + 'static {
         Ok(Strain::default())
     }
 
+    /// The box's CPU time, to be measured and held back; none where that cannot be.
+    async fn cpu(&self, name: &str) -> Option<cgroup::Cpu> {
+        let _ = name;
+        None
+    }
+
     /// Terminates, waits at most `grace`, kills; returns when the box is gone.
     async fn stop(&self, name: &str, grace: Duration) -> Result<(), DriverError> {
         let told = self.signal(name, Signal::Terminate).await;
-        if matches!(told, Err(DriverError::Gone(_))) {
-            return Ok(());
-        }
-        if tokio::time::timeout(grace, self.wait(name)).await.is_ok() {
+        if told.is_ok() && tokio::time::timeout(grace, self.wait(name)).await.is_ok() {
             return Ok(());
         }
         match self.signal(name, Signal::Kill).await {
-            Ok(()) => self.wait(name).await.map(|_| ()),
-            Err(DriverError::Gone(_)) => Ok(()),
+            Ok(()) | Err(DriverError::Gone(_)) => {}
+            Err(e) => return Err(e),
+        }
+        // One that had ended by itself has left its traces to whoever waits for it.
+        match self.wait(name).await {
+            Ok(_) | Err(DriverError::Gone(_)) => Ok(()),
             Err(e) => Err(e),
         }
     }

@@ -24,6 +24,7 @@ mod mail;
 mod notice;
 mod outbound;
 mod plan;
+mod pressure;
 mod route;
 mod session;
 mod slots;

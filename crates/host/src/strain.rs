@@ -1,9 +1,9 @@
 //! Notices boxes that run against their limits without end, and puts them in quarantine.
 //!
 //! The limits keep the machine well; what is noticed here is that a box does nothing but strain at them.
-//! While no box runs, nothing is looked at.
+//! While no box runs, nothing is looked at. Next: `pressure.rs` for boxes that only use much.
 
-use crate::{Host, blocking};
+use crate::{Host, blocking, pressure};
 use nanoclaw_driver::Strain;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,13 +22,22 @@ struct Known {
     rounds: u32,
 }
 
+/// Looks after the boxes, as long as there are some.
 pub(crate) async fn run(host: Arc<Host>) {
-    let mut known: BTreeMap<String, Known> = BTreeMap::new();
     while !host.stopping() {
-        if host.slots.held() == 0 {
-            known.clear();
+        while host.slots.held() == 0 {
             host.slots.taken.notified().await;
         }
+        tokio::select! {
+            () = watch(&host) => {}
+            () = pressure::run(&host) => {}
+        }
+    }
+}
+
+async fn watch(host: &Arc<Host>) {
+    let mut known: BTreeMap<String, Known> = BTreeMap::new();
+    while host.slots.held() > 0 {
         tokio::time::sleep(EVERY).await;
         let h = host.clone();
         let Ok(boxes) = blocking(move || Ok(h.central.boxes()?)).await else { continue };

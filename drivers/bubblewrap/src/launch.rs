@@ -6,7 +6,7 @@
 //! its record or, before there is one, by its mark (`orphan.rs`).
 
 use crate::arguments::{self, Arguments};
-use crate::cgroup::Groups;
+use crate::groups::Groups;
 use crate::orphan;
 use crate::record::{Record, Status, status_path};
 use command_fds::CommandFdExt as _;
@@ -152,9 +152,8 @@ impl Launcher<'_> {
         gate: &mut File,
     ) -> std::result::Result<(), DriverError> {
         let first = record.first.clone();
-        let groups = Groups::make(&spec.name, &spec.limits);
-        record.groups.clone_from(&groups.dirs);
         record.save(self.state).map_err(start)?;
+        let groups = Groups::make(&spec.name, &spec.limits);
         groups.enter(first.pid).map_err(DriverError::Start)?;
         limit(first.pid, spec, &groups).map_err(start)?;
         // Not yet as planned means not yet built, until time is up.

@@ -6,14 +6,16 @@
 //! `launch.rs`, then `arguments.rs` for what a box contains.
 
 mod arguments;
-mod cgroup;
 mod filter;
+mod groups;
 mod launch;
 mod orphan;
 mod record;
 
 use async_trait::async_trait;
+use groups::Groups;
 use launch::Launcher;
+use nanoclaw_driver::cgroup::{self, Cpu};
 use nanoclaw_driver::process::ProcessId;
 use nanoclaw_driver::{
     BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Limits, Probe, Running, Signal,
@@ -87,7 +89,10 @@ impl Driver for Bubblewrap {
             return Err(DriverError::Unavailable("setpriv is missing; install util-linux".into()));
         }
         let name = format!("probe-{}", std::process::id());
-        let mut groups = cgroup::Groups::make(&name, &Limits::default());
+        let mut groups = Groups::make(&name, &Limits::default());
+        if let Err(e) = Cpu::new(groups.dirs.clone()).give_way(true) {
+            groups.missing.push(format!("a greedy box does not give way: {e}"));
+        }
         cgroup::remove(&groups.dirs);
         // In a user namespace a limit per process (see `launch.rs`) counts for the box alone.
         let root = rustix::process::geteuid().is_root();
@@ -148,10 +153,14 @@ impl Driver for Bubblewrap {
         let record = Record::load(&self.state, name)?;
         let turned = record.log.with_extension("log.1").metadata().and_then(|m| m.modified());
         Ok(Strain {
-            forks_refused: cgroup::count(&record.groups, &["pids.events"], "max "),
+            forks_refused: cgroup::forks_refused(&record.groups),
             killed_for_memory: cgroup::memory_kills(&record.groups),
             log_turned: turned.ok(),
         })
+    }
+
+    async fn cpu(&self, name: &str) -> Option<Cpu> {
+        Some(Cpu::new(Record::load(&self.state, name).ok()?.groups))
     }
 
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {

@@ -4,10 +4,9 @@
 //! itself: its name and who started it, where other programs have theirs. Such a box waits at its gate and
 //! would wait for ever.
 
-use crate::cgroup::{self, Groups};
-use crate::launch;
 use crate::record::status_path;
-use nanoclaw_driver::Limits;
+use crate::{groups, launch};
+use nanoclaw_driver::cgroup;
 use nanoclaw_driver::process::ProcessId;
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,9 +40,9 @@ pub(crate) async fn remove(state: &Path) {
     }
     for name in names {
         tracing::warn!(name, "a box that never began was removed");
-        let groups = Groups::make(&name, &Limits::default());
+        let groups = groups::dirs(&name);
         let until = Instant::now() + PATIENCE;
-        while !cgroup::remove(&groups.dirs) && Instant::now() < until {
+        while !cgroup::remove(&groups) && Instant::now() < until {
             tokio::time::sleep(STEP).await;
         }
         if let Err(e) = fs::remove_file(status_path(state, &name)) {

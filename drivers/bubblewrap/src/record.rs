@@ -3,9 +3,9 @@
 //! `<name>.json` says which processes it is; `<name>.status` is written by `bwrap` itself and holds the
 //! exit code, whoever lives to read it. Boxes write neither.
 
-use crate::cgroup;
+use crate::groups;
 use nanoclaw_driver::process::ProcessId;
-use nanoclaw_driver::{BoxSpec, DriverError, check};
+use nanoclaw_driver::{BoxSpec, DriverError, cgroup, check};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -26,6 +26,7 @@ pub(crate) struct Record {
     pub(crate) starter: Option<ProcessId>,
     /// Whether it was checked and let run; one that was not is nobody's and is killed.
     pub(crate) admitted: bool,
+    /// Known before they are made, so that none is left when the host dies between.
     pub(crate) groups: Vec<PathBuf>,
 }
 
@@ -52,7 +53,7 @@ impl Record {
             helpers,
             starter: ProcessId::me(),
             admitted: false,
-            groups: Vec::new(),
+            groups: groups::dirs(&spec.name),
         }
     }
 
@@ -89,7 +90,7 @@ impl Record {
     /// Several waiters may do this at once: each holds the status file open.
     pub(crate) fn bury(&self, state: &Path) -> bool {
         let status = status_path(state, &self.name);
-        if cgroup::out_of_memory(&self.groups) {
+        if cgroup::memory_kills(&self.groups) > 0 {
             let note = File::options().append(true).open(&status);
             if let Err(e) = note.and_then(|mut f| f.write_all(b"{\"out-of-memory\":true}\n")) {
                 tracing::debug!(name = self.name, "{e}");

@@ -6,7 +6,7 @@ use bollard::models::{
 };
 use nanoclaw_driver::process::ProcessId;
 use nanoclaw_driver::seccomp::{self, Denied, Is};
-use nanoclaw_driver::{Access, BoxSpec};
+use nanoclaw_driver::{Access, BoxSpec, cgroup};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 
@@ -65,6 +65,7 @@ fn profile(spec: &BoxSpec) -> HostConfig {
         memory: Some(memory),
         memory_swap: Some(memory),
         pids_limit: Some(limits.pids.into()),
+        cpu_shares: Some(cgroup::SHARES.into()),
         nano_cpus: Some(i64::from(limits.cpu_millis) * 1_000_000),
         ulimits: Some(vec![most("nofile", limits.open_files.into()), most("core", 0)]),
         shm_size: Some(SHM_BYTES),

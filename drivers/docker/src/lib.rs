@@ -19,6 +19,7 @@ use bollard::query_parameters::{
 };
 use create::{INSTALL, LOG, SESSION, STARTER};
 use futures_util::StreamExt as _;
+use nanoclaw_driver::cgroup::Cpu;
 use nanoclaw_driver::process::ProcessId;
 use nanoclaw_driver::{
     Access, BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Probe, Running, Signal,
@@ -95,6 +96,7 @@ impl Driver for Docker {
         }
         if !rustix::process::geteuid().is_root() {
             missing.push("mounts are checked by the engine's word only: /proc needs root".into());
+            missing.push("a greedy box does not give way: its group needs root".into());
         }
         Ok(Probe { version: format!("Docker {}", version.version.unwrap_or_default()), missing })
     }
@@ -159,6 +161,12 @@ impl Driver for Docker {
         }
         self.remove(name).await;
         Ok(Exit { code: i32::try_from(code).ok(), out_of_memory, tail })
+    }
+
+    async fn cpu(&self, name: &str) -> Option<Cpu> {
+        let seen = self.inspect(named(name).ok()?).await.ok()?;
+        let pid = i32::try_from(seen.state?.pid?).ok()?;
+        Some(Cpu::of(pid, &seen.id?))
     }
 
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {

@@ -4,11 +4,13 @@
 //! stop the boxes. What cannot be limited is said, never ignored.
 
 use nanoclaw_driver::Limits;
+use nanoclaw_driver::cgroup::{ROOT, SHARES, WEIGHT};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = "/sys/fs/cgroup";
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
+/// What counts CPU time in version 1.
+const COUNTER: &str = "cpuacct";
 const CPU_PERIOD_US: u64 = 100_000;
 
 /// The groups of one box.
@@ -20,30 +22,53 @@ pub(crate) struct Groups {
     pub(crate) pids: bool,
 }
 
+/// Where the groups of box `name` are, or would be, by controller.
+fn places(name: &str) -> (bool, Vec<(&'static str, PathBuf)>) {
+    let unified = Path::new(ROOT).join("cgroup.controllers").exists();
+    let dir = format!("nanoclaw-{name}");
+    let places = match unified {
+        true => unified_parent().map(|parent| CONTROLLERS.map(|c| (c, parent.join(&dir))).to_vec()),
+        // First, so that the limits stay where the two are one.
+        false => Some(
+            [COUNTER]
+                .iter()
+                .chain(&CONTROLLERS)
+                .map(|c| (*c, Path::new(ROOT).join(c).join(&dir)))
+                .collect(),
+        ),
+    };
+    (unified, places.unwrap_or_default())
+}
+
+/// All of them.
+pub(crate) fn dirs(name: &str) -> Vec<PathBuf> {
+    let mut dirs: Vec<_> = places(name).1.into_iter().map(|(_, dir)| dir).collect();
+    dirs.dedup();
+    dirs
+}
+
 impl Groups {
     /// Makes the groups of box `name` with its limits.
     pub(crate) fn make(name: &str, limits: &Limits) -> Self {
         let mut groups = Self { dirs: Vec::new(), missing: Vec::new(), pids: false };
-        let unified = Path::new(ROOT).join("cgroup.controllers").exists();
-        let shared = unified.then(|| unified_parent().map(|parent| make(&parent, name))).flatten();
-        for controller in CONTROLLERS {
-            let dir = match (&shared, unified) {
-                (Some(dir), _) => dir.clone(),
-                (None, true) => Err("no group above this process may be changed by it".into()),
-                (None, false) => make(&Path::new(ROOT).join(controller), name),
-            };
-            let done = dir.and_then(|dir| {
-                if !groups.dirs.contains(&dir) {
-                    groups.dirs.push(dir.clone());
-                }
+        let (unified, places) = places(name);
+        for (controller, dir) in &places {
+            let known = groups.dirs.contains(dir);
+            let made =
+                if known { Ok(()) } else { make(dir).map(|()| groups.dirs.push(dir.clone())) };
+            let done = made.and_then(|()| {
                 settings(controller, limits, unified).into_iter().try_for_each(|(file, value)| {
                     fs::write(dir.join(file), value).map_err(|e| format!("{file}: {e}"))
                 })
             });
             match done {
-                Ok(()) => groups.pids |= controller == "pids",
+                Ok(()) => groups.pids |= *controller == "pids",
                 Err(why) => groups.missing.push(format!("no limit on {controller}: {why}")),
             }
+        }
+        if places.is_empty() {
+            let why = "no group above this process may be changed by it";
+            groups.missing.extend(CONTROLLERS.map(|c| format!("no limit on {c}: {why}")));
         }
         groups
     }
@@ -57,38 +82,11 @@ impl Groups {
     }
 }
 
-/// Whether the kernel killed something in these groups for memory.
-pub(crate) fn out_of_memory(dirs: &[PathBuf]) -> bool {
-    memory_kills(dirs) > 0
-}
-
-/// How often the kernel did.
-pub(crate) fn memory_kills(dirs: &[PathBuf]) -> u64 {
-    count(dirs, &["memory.events", "memory.oom_control"], "oom_kill ")
-}
-
-/// The number behind this word in these files of the groups.
-pub(crate) fn count(dirs: &[PathBuf], files: &[&str], word: &str) -> u64 {
-    let texts = dirs.iter().flat_map(|dir| files.iter().map(|file| dir.join(file)));
-    let texts = texts.filter_map(|file| fs::read_to_string(file).ok());
-    let number = |text: String| {
-        let number = text.lines().find_map(|line| line.strip_prefix(word));
-        number.and_then(|n| n.trim().parse::<u64>().ok())
-    };
-    texts.filter_map(number).max().unwrap_or(0)
-}
-
-/// Removes the groups; says whether they are gone. They stay busy for a moment after the last process.
-pub(crate) fn remove(dirs: &[PathBuf]) -> bool {
-    dirs.iter().all(|dir| fs::remove_dir(dir).is_ok() || !dir.exists())
-}
-
-fn make(parent: &Path, name: &str) -> Result<PathBuf, String> {
-    let dir = parent.join(format!("nanoclaw-{name}"));
+fn make(dir: &Path) -> Result<(), String> {
     // One that was left behind is empty and can go; one that cannot go is somebody else's.
-    let made =
-        fs::create_dir(&dir).or_else(|_| fs::remove_dir(&dir).and_then(|()| fs::create_dir(&dir)));
-    made.map(|()| dir.clone()).map_err(|e| format!("{}: {e}", dir.display()))
+    fs::create_dir(dir)
+        .or_else(|_| fs::remove_dir(dir).and_then(|()| fs::create_dir(dir)))
+        .map_err(|e| format!("{}: {e}", dir.display()))
 }
 
 /// The nearest group that may have limited children: for root the top; for others the first one above
@@ -126,13 +124,17 @@ fn settings(controller: &str, limits: &Limits, unified: bool) -> Vec<(&'static s
             vec![("memory.limit_in_bytes", memory.clone()), ("memory.memsw.limit_in_bytes", memory)]
         }
         ("cpu", true) => {
-            vec![("cpu.weight", "12".into()), ("cpu.max", format!("{quota} {CPU_PERIOD_US}"))]
+            vec![
+                ("cpu.weight", WEIGHT.to_string()),
+                ("cpu.max", format!("{quota} {CPU_PERIOD_US}")),
+            ]
         }
         ("cpu", false) => vec![
-            ("cpu.shares", "128".into()),
+            ("cpu.shares", SHARES.to_string()),
             ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
             ("cpu.cfs_quota_us", quota.to_string()),
         ],
-        _ => vec![("pids.max", limits.pids.to_string())],
+        ("pids", _) => vec![("pids.max", limits.pids.to_string())],
+        _ => Vec::new(),
     }
 }
