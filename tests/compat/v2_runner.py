@@ -6,6 +6,8 @@ Its "model" answers `pong <text>`. Some texts make it do what v2's tools do:
   react         reacts to the message                  tool N    runs "Bash" that asked for N ms, for ever
   die           exits in the middle of a turn          hang      claims and shows no sign of life
   remind        schedules a task for the host
+  slow          works for some seconds                 long      as a follow-up: done at once, then worked on
+  newer         keeps a table of its own from now on   skip      gives the row up, as a task whose script failed
 """
 
 import json
@@ -155,6 +157,17 @@ def tool(name, timeout):
     )
 
 
+def newer():
+    """What runners after 2.1 do: an account of every turn, beside the tables that the host knows."""
+    out.execute(
+        """CREATE TABLE IF NOT EXISTS token_usage_log (id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT NOT NULL,
+           task_series_id TEXT, prompt_preview TEXT NOT NULL, prompt_chars INTEGER NOT NULL, cost_usd REAL)"""
+    )
+    out.execute("CREATE INDEX IF NOT EXISTS idx_token_usage_log_timestamp ON token_usage_log (timestamp)")
+    out.execute("INSERT INTO token_usage_log (timestamp, prompt_preview, prompt_chars) VALUES (?, '', 0)", (iso(),))
+    state("token_usage", '{"turns":1}')
+
+
 def answer(row):
     text = json.loads(row["content"]).get("text") or json.loads(row["content"]).get("prompt", "")
     to, reply = address(row), row["id"]
@@ -169,6 +182,25 @@ def answer(row):
         heartbeat()
         while True:
             time.sleep(1)
+    elif text == "slow":
+        for _ in range(9):
+            time.sleep(1)
+            heartbeat()
+        write({"text": "pong slow"}, to, reply)
+    elif text == "long":
+        ack([reply], "completed")
+        for _ in range(8):
+            time.sleep(1)
+            heartbeat()
+        tool("Bash", 60_000)
+        time.sleep(10)
+        tool(None, None)
+        write({"text": "pong long"}, to, reply)
+    elif text == "skip":
+        return
+    elif text == "newer":
+        newer()
+        write({"text": "pong newer"}, to, reply)
     elif text == "edit me":
         _, seq = write({"text": "befor"}, to, reply)
         while (known := platform_id_of(seq)) is None:
@@ -218,7 +250,9 @@ def main():
         for row in rows:
             answer(row)
         heartbeat()
-        ack(ids, "completed")
+        skipped = [row["id"] for row in rows if json.loads(row["content"]).get("text") == "skip"]
+        ack(skipped, "script-skip:error")
+        ack([i for i in ids if i not in skipped], "completed")
 
 
 main()

@@ -10,12 +10,18 @@ use std::os::unix::fs::PermissionsExt;
 
 /// An install whose boxes run v2's runner, with one chat.
 async fn under_our_host(name: &str) -> anyhow::Result<(Rig, AgentId)> {
+    idle_after(name, 600_000).await
+}
+
+/// The same, with another idle timeout.
+async fn idle_after(name: &str, idle_ms: u64) -> anyhow::Result<(Rig, AgentId)> {
     needed("/usr/bin/python3".into(), "apt-get install python3")?;
     let mut rig = Rig::without_boxes(name)?;
     let runner = rig.root.path().join("v2-runner");
     std::fs::copy(file("v2_runner.py"), &runner)?;
     std::fs::set_permissions(&runner, PermissionsExt::from_mode(0o755))?;
     rig.run.runner = runner;
+    rig.run.idle_ms = idle_ms;
     let agent = rig.agent("andy", "mock")?;
     rig.chat("c1", &agent)?;
     rig.start().await?;
@@ -93,6 +99,23 @@ async fn its_edits_reactions_files_and_tasks_are_done() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn a_newer_one_keeps_tables_and_words_of_its_own() -> anyhow::Result<()> {
+    let (mut rig, agent) = under_our_host("v2newer").await?;
+    rig.platform.dm("c1", "newer");
+    assert!(rig.platform.until(SOON, |p| p.texts("c1").len() == 1).await, "{}", rig.log());
+    let dir = dir(&rig, &agent)?;
+    assert_eq!(number(&dir.outbound(), "SELECT COUNT(*) FROM token_usage_log")?, 1);
+    // A row that it gave up does not wait for ever, and does not hold up the next.
+    rig.platform.dm("c1", "skip");
+    assert!(rig.platform.until(SOON, |_| has(&dir, "failed", 1)).await, "{}", rig.log());
+    rig.platform.dm("c1", "two");
+    let answered = rig.platform.until(SOON, |p| p.texts("c1").len() == 2).await;
+    assert!(answered, "{:?}\n{}", rig.platform.texts("c1"), rig.log());
+    assert_eq!(rig.platform.texts("c1"), ["pong newer", "pong two"]);
+    rig.stop().await
+}
+
+#[tokio::test]
 async fn its_death_in_a_turn_loses_nothing() -> anyhow::Result<()> {
     let (mut rig, agent) = under_our_host("v2dies").await?;
     rig.platform.dm("c1", "die");
@@ -140,7 +163,10 @@ async fn a_tool_beyond_its_time_is_ended_and_one_within_is_not() -> anyhow::Resu
     let judged = std::time::Duration::from_secs(10);
     assert!(!rig.platform.until(judged, |_| story(&rig) > 0).await, "{}", rig.log());
     assert!(has(&dir, "pending", 1) && at_work(&dir, 1));
-    // Now it is one that asked for a second and began long ago.
+    // Now it is one that asked for a second and began long ago, in a box that is older still.
+    rusqlite::Connection::open(rig.data().join("v2.db"))?.execute_batch(
+        "UPDATE boxes SET started_at = strftime('%Y-%m-%dT%H:%M:%S.000Z', 'now', '-2 hours')",
+    )?;
     rusqlite::Connection::open(dir.outbound())?.execute_batch(
         "UPDATE container_state SET tool_declared_timeout_ms = 1000,
            tool_started_at = strftime('%Y-%m-%dT%H:%M:%S.000Z', 'now', '-1 hour')",
@@ -150,6 +176,46 @@ async fn a_tool_beyond_its_time_is_ended_and_one_within_is_not() -> anyhow::Resu
     assert!(rig.platform.until(SOON, |_| story(&rig) > 0).await, "{}", rig.log());
     let answered = rig.platform.until(2 * SOON, |p| p.texts("c1") == ["pong quick"]).await;
     assert!(answered, "{:?}\n{}", rig.platform.texts("c1"), rig.log());
+    rig.stop().await
+}
+
+#[tokio::test]
+async fn a_follow_up_that_takes_long_is_not_idleness() -> anyhow::Result<()> {
+    let (mut rig, agent) = idle_after("v2long", 5_000).await?;
+    // It calls this done at once and works on, first with a pulse, then in a tool.
+    rig.platform.dm("c1", "long");
+    let answered = rig.platform.until(SOON, |p| p.texts("c1").len() == 1).await;
+    assert!(answered, "{:?}\n{}", rig.platform.texts("c1"), rig.log());
+    let dir = dir(&rig, &agent)?;
+    let starts = text(&dir.outbound(), "SELECT value FROM session_state WHERE key = 'starts'")?;
+    assert_eq!((starts.as_str(), &*rig.platform.texts("c1")), ("1", &["pong long".to_owned()][..]));
+    // Afterwards it is idle as every other.
+    let sql = "SELECT COUNT(*) FROM trace WHERE step = 'box ended'";
+    let central = rig.data().join("v2.db");
+    let ended = |_: &_| number(&central, sql).is_ok_and(|n| n == 1);
+    assert!(rig.platform.until(SOON, ended).await, "it is kept for ever");
+    rig.stop().await
+}
+
+#[tokio::test]
+async fn the_tool_of_a_killed_box_is_not_held_against_the_next() -> anyhow::Result<()> {
+    let (mut rig, agent) = under_our_host("v2stale").await?;
+    rig.platform.dm("c1", "one");
+    assert!(rig.platform.until(SOON, |p| p.texts("c1").len() == 1).await, "{}", rig.log());
+    let dir = dir(&rig, &agent)?;
+    // What a box leaves that is killed while a command runs.
+    rusqlite::Connection::open(dir.outbound())?.execute_batch(
+        "INSERT INTO container_state VALUES (1, 'Bash', 1000,
+           strftime('%Y-%m-%dT%H:%M:%S.000Z', 'now', '-1 hour'), '')",
+    )?;
+    rig.platform.dm("c1", "slow");
+    let answered = rig.platform.until(SOON, |p| p.texts("c1").len() == 2).await;
+    assert!(answered, "{:?}\n{}", rig.platform.texts("c1"), rig.log());
+    assert_eq!(rig.platform.texts("c1"), ["pong one", "pong slow"]);
+    let starts = text(&dir.outbound(), "SELECT value FROM session_state WHERE key = 'starts'")?;
+    assert_eq!(starts, "1", "it was ended for a tool that it never ran:\n{}", rig.log());
+    let sql = "SELECT detail FROM trace WHERE detail LIKE '%the tool Bash runs for%'";
+    assert!(rows(&rig.data().join("v2.db"), sql)?.is_empty());
     rig.stop().await
 }
 

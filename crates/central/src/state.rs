@@ -4,7 +4,7 @@
 
 use crate::{Central, Result, TEXT_BYTES_MAX, at_ms, clip, one};
 use nanoclaw_contract::ids::SessionId;
-use nanoclaw_contract::time::{Timestamp, iso};
+use nanoclaw_contract::time::{Timestamp, iso, parse};
 use rusqlite::params;
 use std::time::Duration;
 
@@ -200,6 +200,13 @@ impl Central {
                 started_at: r.get(3)?,
             })
         })
+    }
+
+    /// When the session's box was started, if one runs.
+    pub fn box_started(&self, session: &SessionId) -> Result<Option<Timestamp>> {
+        let sql = "SELECT started_at FROM boxes WHERE session_id = ?1";
+        let at = self.one("read the box", sql, [session], |r| r.get::<_, String>(0))?;
+        Ok(at.and_then(|at| parse(&at)))
     }
 
     /// A setting of the install.

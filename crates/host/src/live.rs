@@ -497,6 +497,9 @@ impl<'a> Live<'a> {
         let Some(running) = &mut self.running else { return Ok(Next::Wait(None)) };
         if working {
             running.busy = now;
+        } else if let Some(age) = pulse.as_ref().filter(|p| !p.steady).and_then(|p| p.age) {
+            // v2's runner calls a follow-up done when it has taken it. That it works shows in its pulse.
+            running.busy = now.checked_sub(age).map_or(running.busy, |at| running.busy.max(at));
         }
         let idle_until = running.busy + self.host.config.idle_timeout;
         let mut wake_at = if working { now + TYPING_EVERY } else { idle_until };
@@ -537,8 +540,7 @@ impl<'a> Live<'a> {
     /// Judges a working box by what it shows of itself.
     async fn judge(&mut self, seen: Option<Seen>, wake_at: Instant) -> Result<Next, HostError> {
         let now = self.host.clock.now();
-        let steady = seen.as_ref().is_none_or(|s| s.steady);
-        let (oldest_claim, tool) = self.claims_and_tool(now, steady).await;
+        let oldest_claim = self.oldest_claim(now).await;
         let Some(running) = &mut self.running else { return Ok(Next::Wait(Some(wake_at))) };
         let seen = seen.unwrap_or_else(|| Seen {
             pulse: Pulse { phase: Phase::Starting, ..Pulse::default() },
@@ -549,7 +551,7 @@ impl<'a> Live<'a> {
             phase: seen.pulse.phase,
             steady: seen.steady,
             pulse_age: seen.age.unwrap_or_else(|| running.started.elapsed()),
-            tools: seen.pulse.tools.into_iter().chain(tool).collect(),
+            tools: seen.pulse.tools,
             oldest_claim,
             now,
             last_step: running.step,
@@ -590,34 +592,26 @@ impl<'a> Live<'a> {
         }
     }
 
-    /// How old the oldest claim is. A v2 runner, whose pulse is empty, says in its outbox which tool runs.
-    async fn claims_and_tool(
-        &mut self,
-        now: Timestamp,
-        steady: bool,
-    ) -> (Option<Duration>, Option<pulse::Tool>) {
-        let Some(reader) = self.reader.clone() else { return (None, None) };
-        let read = blocking(move || {
-            let reader = lock(&reader);
-            let tool = if steady { None } else { reader.tool().map_err(HostError::Outbox)? };
-            Ok((reader.claims().map_err(HostError::Outbox)?, tool))
-        });
-        match read.await {
-            Ok((claims, tool)) => {
-                let oldest = claims.values().flatten().min();
-                (oldest.and_then(|at| Duration::try_from(now.duration_since(*at)).ok()), tool)
+    /// How old the oldest claim is.
+    async fn oldest_claim(&mut self, now: Timestamp) -> Option<Duration> {
+        let reader = self.reader.clone()?;
+        match blocking(move || lock(&reader).claims().map_err(HostError::Outbox)).await {
+            Ok(claims) => {
+                let oldest = claims.values().flatten().min()?;
+                Duration::try_from(now.duration_since(*oldest)).ok()
             }
             Err(HostError::Outbox(e)) => {
                 self.unread(e).await;
-                (None, None)
+                None
             }
-            Err(_) => (None, None),
+            Err(_) => None,
         }
     }
 
     /// What the box shows of itself, and how long ago it last did.
     async fn pulse(&self) -> Option<Seen> {
         let (dir, now) = (self.files.dir.clone(), self.host.clock.now());
+        let (host, id, reader) = (self.host.clone(), self.session.id.clone(), self.reader.clone());
         blocking(move || {
             let mut file =
                 dir.open_from_box(std::path::Path::new(".heartbeat"), pulse::BYTES_MAX)?;
@@ -632,7 +626,18 @@ impl<'a> Live<'a> {
                 std::io::Read::by_ref(&mut file).take(pulse::BYTES_MAX).read_to_string(&mut text);
             let ours: Option<Pulse> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
             let age = touched.and_then(|t| Duration::try_from(now.duration_since(t)).ok());
-            Ok(Seen { steady: ours.is_some(), pulse: ours.unwrap_or_default(), age })
+            let (steady, mut pulse) = (ours.is_some(), ours.unwrap_or_default());
+            if let Some(reader) = reader.filter(|_| !steady)
+                && let Some(tool) = lock(&reader).tool().map_err(HostError::Outbox)?
+            {
+                // Its outbox says which tool runs, and after a kill still says which one ran: that began
+                // before this box.
+                let since = host.central.box_started(&id)?.map_or(0, Timestamp::as_millisecond);
+                if tool.started_ms >= since {
+                    pulse = Pulse { phase: Phase::Tool, tools: vec![tool], ..pulse };
+                }
+            }
+            Ok(Seen { steady, pulse, age })
         })
         .await
         .ok()

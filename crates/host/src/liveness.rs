@@ -132,7 +132,9 @@ fn silence(facts: &LivenessFacts) -> (Duration, Duration) {
     // v2's runner: one pulse after the claim proves that the turn began.
     let declared = facts.tools.iter().filter_map(deadline).max().unwrap_or_default();
     match facts.oldest_claim {
-        None => (Duration::ZERO, SILENCE_MAX),
+        None if facts.tools.is_empty() => (Duration::ZERO, SILENCE_MAX),
+        // A follow-up, which it claims for a moment only.
+        None => (facts.pulse_age, SILENCE_MAX_V2.max(declared)),
         Some(claim) if facts.pulse_age >= claim => (claim, SILENCE_MAX.max(declared)),
         Some(_) => (facts.pulse_age, SILENCE_MAX_V2.max(declared)),
     }

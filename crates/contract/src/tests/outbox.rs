@@ -101,6 +101,26 @@ fn old_and_sparse_files_of_v2_are_read() {
 }
 
 #[test]
+fn what_newer_runners_of_v2_add_is_no_harm() {
+    let (_temp, path) = made();
+    sql(
+        &path,
+        "CREATE TABLE token_usage_log (id INTEGER PRIMARY KEY AUTOINCREMENT, timestamp TEXT NOT NULL);
+         CREATE INDEX idx_token_usage_log_timestamp ON token_usage_log(timestamp);
+         INSERT INTO token_usage_log (timestamp) VALUES ('2026-01-01T00:00:00.000Z');
+         ALTER TABLE processing_ack ADD COLUMN note TEXT;
+         INSERT INTO processing_ack (message_id, status, status_changed) VALUES
+           ('a', 'script-skip:error', '2026-01-01T00:00:00.000Z'), ('b', 'paused', ''),
+           ('c', 'processing', '2026-01-01T00:00:00.000Z')",
+    );
+    let reader = OutboxReader::open(&path).unwrap();
+    let id = |text: &str| MessageId::parse(text).unwrap();
+    assert_eq!(reader.finished().unwrap(), [(id("a"), AckStatus::Failed)]);
+    let since = "2026-01-01T00:00:00Z".parse().ok();
+    assert_eq!(reader.claims().unwrap().into_iter().collect::<Vec<_>>(), [(id("c"), since)]);
+}
+
+#[test]
 fn nonsense_about_the_tool_is_no_tool() {
     let (_temp, path) = made();
     let reader = OutboxReader::open(&path).unwrap();
@@ -117,7 +137,7 @@ fn a_schema_that_is_not_ours_is_refused() {
     for (change, why) in [
         ("CREATE VIEW v AS SELECT 1", "a view"),
         ("CREATE TRIGGER t AFTER INSERT ON messages_out BEGIN SELECT 1; END", "a trigger"),
-        ("CREATE TABLE mine (x)", "a foreign table"),
+        ("CREATE VIRTUAL TABLE mine USING fts5(x)", "no plain table"),
         ("DROP TABLE messages_out", "no table messages_out"),
         ("DROP TABLE processing_ack", "no table processing_ack"),
         ("ALTER TABLE messages_out DROP COLUMN content", "no column content"),
