@@ -16,6 +16,7 @@ pub mod inbox;
 pub mod message;
 pub mod outbox;
 pub mod pulse;
+pub mod recur;
 pub mod time;
 
 /// `inbound.db` as SQL.
