@@ -4,7 +4,8 @@
 //! field of the wrong type counts as absent, and text that is no JSON is the message itself. Outbound
 //! content comes from the box and is read strictly: what does not fit is refused with a reason.
 
-use crate::ids::{QuestionId, is_safe_name};
+use crate::ids::{QuestionId, SessionId, is_safe_name};
+use crate::words;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -61,7 +62,19 @@ pub struct Quote {
     pub text: Option<String>,
 }
 
-/// A scheduled job.
+words! {
+    /// What becomes of runs that were due while nothing ran.
+    Missed {
+        /// They are left out.
+        Skip = "skip",
+        /// One run stands for all of them.
+        Once = "once",
+        /// Each is made up for, within reason.
+        All = "all",
+    }
+}
+
+/// A scheduled job. v2 knows the first two fields only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// What to do.
@@ -70,6 +83,35 @@ pub struct Task {
     /// A program that decides whether to wake the agent.
     #[serde(default)]
     pub script: Option<String>,
+    /// The IANA zone of its schedule, if it is not the install's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timezone: Option<String>,
+    /// What becomes of missed runs; one run for all if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+    /// Runs in a row that failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fails: u32,
+    /// Missed runs in a row that were made up for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub behind: u32,
+    /// It is paused and runs once all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
+    /// Why it paused itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The session that scheduled it, if it runs in one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<SessionId>,
+    /// Whatever else somebody wrote there.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde asks for")]
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 /// A message for the runner itself.

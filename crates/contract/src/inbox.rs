@@ -2,6 +2,10 @@
 //!
 //! Durable point: a message is received when [`Inbox::push`] returns.
 
+mod tasks;
+
+pub use tasks::{Change, FAILS_MAX, Live, Order, TASK_BYTES_MAX, check_size};
+
 use crate::ids::{
     Address, AgentId, ChannelType, MessageId, OutId, PlatformId, PlatformMessageId, ThreadId,
 };
@@ -46,13 +50,13 @@ pub enum Due {
     Never,
 }
 
-/// What changes about a task; what is absent stays.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TaskChange<'a> {
-    /// What to do.
-    pub prompt: Option<&'a str>,
-    /// When.
-    pub process_after: Option<Timestamp>,
+/// What ended in one [`Inbox::settle`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Rows that were waiting and now are not.
+    pub rows: Vec<MessageId>,
+    /// The tasks among them, by series.
+    pub tasks: Vec<MessageId>,
 }
 
 /// What became of one outbound message.
@@ -85,12 +89,7 @@ impl Inbox {
             .step("begin push")?;
         let mut out = Vec::with_capacity(rows.len());
         {
-            let max: i64 = tx
-                .prepare_cached("SELECT COALESCE(MAX(seq), 0) FROM messages_in")
-                .step("read seq")?
-                .query_row([], |r| r.get(0))
-                .step("read seq")?;
-            let mut seq = max - max.rem_euclid(2);
+            let mut seq = next_seq(&tx)?;
             let mut insert = tx
                 .prepare_cached(
                     "INSERT INTO messages_in (id, seq, kind, timestamp, status, process_after, recurrence, series_id, trigger,
@@ -104,7 +103,7 @@ impl Inbox {
                 let fresh = insert
                     .execute(params![
                         row.id,
-                        seq + 2,
+                        seq,
                         row.kind,
                         time::iso(row.timestamp),
                         row.process_after.map(time::iso),
@@ -130,14 +129,15 @@ impl Inbox {
         Ok(out)
     }
 
-    /// Records in one transaction how outbound messages ended and what the runner finished. Returns the
-    /// rows that were waiting and now are not: a runner may also finish what never was.
+    /// Records in one transaction how outbound messages ended and what the runner finished, and goes on with
+    /// tasks that repeat. A runner may also finish what never was. `zone` is that of tasks that name none.
     pub fn settle(
         &mut self,
         done: &[Settled],
         acks: &[(MessageId, AckStatus)],
         now: Timestamp,
-    ) -> Result<Vec<MessageId>, Error> {
+        zone: &str,
+    ) -> Result<Ended, Error> {
         let tx = self
             .conn
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
@@ -151,25 +151,22 @@ impl Inbox {
             .execute(params![s.id, s.platform_id, s.status, time::sqlite(now)])
             .step("settle")?;
         }
-        let mut ended = Vec::new();
+        let mut ended = Ended::default();
         for (id, status) in acks {
             let new = match status {
                 AckStatus::Processing => continue,
                 AckStatus::Completed => InStatus::Completed,
                 AckStatus::Failed => InStatus::Failed,
             };
-            let changed = tx
-                .prepare_cached(
-                    "UPDATE messages_in SET status = ?2 WHERE id = ?1 AND status = 'pending'",
-                )
-                .step("settle")?
-                .execute(params![id, new])
-                .step("settle")?;
-            if changed > 0 {
-                ended.push(id.clone());
+            if let Some(task) = tasks::end(&tx, id, new, now, zone)? {
+                ended.rows.push(id.clone());
+                ended.tasks.extend(task);
             }
         }
         tx.commit().step("commit settle")?;
+        if !ended.tasks.is_empty() {
+            crate::fault::point("host.task.settled");
+        }
         Ok(ended)
     }
 
@@ -228,20 +225,12 @@ impl Inbox {
         Ok(due)
     }
 
-    /// Puts a row off after a failed try, or gives it up with `None`.
-    pub fn retry(&self, id: &MessageId, next: Option<Timestamp>) -> Result<(), Error> {
-        let sql = match next {
-            Some(_) => {
-                "UPDATE messages_in SET tries = tries + 1, process_after = ?2 WHERE id = ?1 AND status = 'pending'"
-            }
-            None => {
-                "UPDATE messages_in SET tries = tries + 1, status = 'failed', process_after = COALESCE(?2, process_after) WHERE id = ?1 AND status = 'pending'"
-            }
-        };
+    /// Puts a row off after a failed try.
+    pub fn retry(&self, id: &MessageId, next: Timestamp) -> Result<(), Error> {
         self.conn
-            .prepare_cached(sql)
+            .prepare_cached("UPDATE messages_in SET tries = tries + 1, process_after = ?2 WHERE id = ?1 AND status = 'pending'")
             .step("retry")?
-            .execute(params![id, next.map(time::iso)])
+            .execute(params![id, time::iso(next)])
             .step("retry")
             .map(|_| ())
     }
@@ -299,43 +288,19 @@ impl Inbox {
             .map(|_| ())
     }
 
-    /// Ends every live row of a task; returns how many there were.
-    pub fn cancel_task(&self, id: &str) -> Result<usize, Error> {
-        self.task_rows(
-            "UPDATE messages_in SET status = 'completed', recurrence = NULL",
-            "'pending', 'paused'",
-            id,
-        )
-    }
-
-    /// Puts a task on hold.
-    pub fn pause_task(&self, id: &str) -> Result<usize, Error> {
-        self.task_rows("UPDATE messages_in SET status = 'paused'", "'pending'", id)
-    }
-
-    /// Lets a task on hold go on.
-    pub fn resume_task(&self, id: &str) -> Result<usize, Error> {
-        self.task_rows("UPDATE messages_in SET status = 'pending'", "'paused'", id)
-    }
-
-    fn task_rows(&self, update: &str, from: &str, id: &str) -> Result<usize, Error> {
-        self.conn
-            .execute(&format!("{update} WHERE kind = 'task' AND status IN ({from}) AND (id = ?1 OR series_id = ?1)"), [id])
-            .step("change task")
-    }
-
-    /// Changes what a live task does and when.
-    pub fn update_task(&mut self, id: &str, change: &TaskChange<'_>) -> Result<usize, Error> {
-        let tx = self.conn.transaction().step("begin update")?;
-        let sql = "UPDATE messages_in SET
-                content = CASE WHEN ?2 IS NULL THEN content ELSE json_set(content, '$.prompt', ?2) END,
-                process_after = COALESCE(?3, process_after)
-             WHERE kind = 'task' AND status IN ('pending', 'paused') AND (id = ?1 OR series_id = ?1)";
-        let changed = tx
-            .execute(sql, params![id, change.prompt, change.process_after.map(time::iso)])
-            .step("update task")?;
-        tx.commit().step("commit update")?;
-        Ok(changed)
+    /// Says which tasks of this session run in sessions of their own, for its agent to see.
+    pub fn set_tasks_elsewhere(&mut self, all: &[TaskRow]) -> Result<(), Error> {
+        let tx = self.conn.transaction().step("begin tasks")?;
+        tx.execute("DELETE FROM tasks_elsewhere", []).step("replace tasks")?;
+        for t in all {
+            tx.execute(
+                "INSERT OR REPLACE INTO tasks_elsewhere (series_id, status, process_after, recurrence, content)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                params![t.series, t.status, t.process_after, t.recurrence, t.content],
+            )
+            .step("replace tasks")?;
+        }
+        tx.commit().step("commit tasks")
     }
 
     /// How many rows there are, and how many wait.
@@ -346,6 +311,16 @@ impl Inbox {
             count("SELECT COUNT(*) FROM messages_in WHERE status = 'pending'")?,
         ))
     }
+}
+
+/// The number of the next row: even, and higher than any.
+fn next_seq(conn: &Connection) -> Result<i64, Error> {
+    let max: i64 = conn
+        .prepare_cached("SELECT COALESCE(MAX(seq), 0) FROM messages_in")
+        .step("read seq")?
+        .query_row([], |r| r.get(0))
+        .step("read seq")?;
+    Ok(max - max.rem_euclid(2) + 2)
 }
 
 /// v2 files may lack columns that later versions added.
@@ -621,15 +596,21 @@ impl InboxReader {
 
     /// The newest row of each series of tasks, live ones or those with `status`.
     pub fn tasks(&self, status: Option<InStatus>) -> Result<Vec<TaskRow>, Error> {
+        const IS: &str = "(status = ?1 OR (?1 IS NULL AND status IN ('pending', 'paused')))";
+        let mut sql = format!(
+            "SELECT COALESCE(series_id, id), status, process_after, recurrence, content FROM messages_in
+             WHERE seq IN (SELECT MAX(seq) FROM messages_in WHERE kind = 'task' AND {IS}
+                GROUP BY COALESCE(series_id, id))"
+        );
+        // A v2 host does not make it.
+        if !columns(&self.conn, "tasks_elsewhere")?.is_empty() {
+            sql += &format!(
+                " UNION ALL SELECT series_id, status, process_after, recurrence, content FROM tasks_elsewhere WHERE {IS}"
+            );
+        }
         let mut query = self
             .conn
-            .prepare_cached(
-                "SELECT COALESCE(series_id, id), status, process_after, recurrence, content FROM messages_in
-                 WHERE seq IN (SELECT MAX(seq) FROM messages_in WHERE kind = 'task'
-                    AND (status = ?1 OR (?1 IS NULL AND status IN ('pending', 'paused')))
-                    GROUP BY COALESCE(series_id, id))
-                 ORDER BY process_after, seq LIMIT 500",
-            )
+            .prepare_cached(&format!("SELECT * FROM ({sql}) ORDER BY 3 LIMIT 500"))
             .step("list tasks")?;
         let rows = query
             .query_map([status], |r| {

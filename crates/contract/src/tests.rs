@@ -4,6 +4,7 @@ mod content;
 mod dir;
 mod inbox;
 mod outbox;
+mod tasks;
 mod time;
 
 use crate::ids::{Address, ChannelType, MessageId, OutId, PlatformId};

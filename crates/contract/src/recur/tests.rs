@@ -218,7 +218,8 @@ fn ten_years_in_every_zone_lose_and_double_nothing() {
                 let zone = TimeZone::get(name).unwrap();
                 let wanted = oracle(&zone, from, to);
                 let near = SignedDuration::from_hours(30);
-                let changes: Vec<_> = zone.following(from).map(|t| t.timestamp()).take(200).collect();
+                let changes: Vec<_> =
+                    zone.following(from).map(|t| t.timestamp()).take(200).collect();
                 let changes_near = |at: Timestamp| {
                     let first = changes.partition_point(|t| *t < at - near);
                     changes.get(first).is_some_and(|t| *t < at + near)

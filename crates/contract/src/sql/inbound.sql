@@ -22,6 +22,17 @@ CREATE TABLE IF NOT EXISTS messages_in (
 CREATE INDEX IF NOT EXISTS idx_messages_in_series ON messages_in(series_id);
 -- Addition to v2: finds work without a scan, whatever the history.
 CREATE INDEX IF NOT EXISTS idx_messages_in_pending ON messages_in(seq) WHERE status = 'pending';
+-- Addition to v2: the live row of each task.
+CREATE INDEX IF NOT EXISTS idx_messages_in_tasks ON messages_in(series_id) WHERE kind = 'task' AND status IN ('pending', 'paused');
+
+-- Addition to v2: tasks of this session that run in sessions of their own, for the agent to see.
+CREATE TABLE IF NOT EXISTS tasks_elsewhere (
+  series_id     TEXT PRIMARY KEY,
+  status        TEXT NOT NULL,
+  process_after TEXT,
+  recurrence    TEXT,
+  content       TEXT NOT NULL
+);
 
 -- What became of each outbound message.
 CREATE TABLE IF NOT EXISTS delivered (

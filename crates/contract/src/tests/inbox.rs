@@ -80,10 +80,10 @@ fn settling_twice_is_settling_once() {
         .zip([AckStatus::Completed, AckStatus::Failed, AckStatus::Processing, AckStatus::Completed])
         .collect();
     let done = [settled("o1", DeliveredStatus::Delivered)];
-    assert_eq!(made.inbox.settle(&done, &acks, at(1)).unwrap(), ids(&["a", "b"]));
+    assert_eq!(made.inbox.settle(&done, &acks, at(1), "UTC").unwrap().rows, ids(&["a", "b"]));
     // Later, a different story about the same message changes nothing.
     let other = [settled("o1", DeliveredStatus::Failed)];
-    assert_eq!(made.inbox.settle(&other, &acks, at(2)).unwrap(), []);
+    assert_eq!(made.inbox.settle(&other, &acks, at(2), "UTC").unwrap().rows, []);
     let first = made.inbox.settled(&OutId::parse("o1").unwrap()).unwrap().unwrap();
     assert_eq!(first.status, DeliveredStatus::Delivered);
     let standing = [made.status("a"), made.status("b"), made.status("c")];
@@ -98,7 +98,7 @@ fn only_a_failure_can_be_taken_back() {
     let mut made = made();
     let done =
         [settled("good", DeliveredStatus::Delivered), settled("bad", DeliveredStatus::Failed)];
-    made.inbox.settle(&done, &[], at(0)).unwrap();
+    made.inbox.settle(&done, &[], at(0), "UTC").unwrap();
     for id in ["good", "bad"] {
         made.inbox.unsettle(&OutId::parse(id).unwrap()).unwrap();
     }
@@ -116,7 +116,7 @@ fn due_is_the_earliest_wake_of_all() {
     assert_eq!(made.inbox.due(at(0)).unwrap(), Due::At(at(30)));
     assert_eq!(made.inbox.due(at(30)).unwrap(), Due::Now);
     made.inbox
-        .settle(&[], &[(MessageId::parse("soon").unwrap(), AckStatus::Completed)], at(30))
+        .settle(&[], &[(MessageId::parse("soon").unwrap(), AckStatus::Completed)], at(30), "UTC")
         .unwrap();
     assert_eq!(made.inbox.due(at(30)).unwrap(), Due::At(at(90)));
     let reader = InboxReader::open(&made.path).unwrap();
@@ -171,14 +171,15 @@ fn a_retry_puts_off_and_gives_up() {
     let mut made = made();
     made.inbox.push(&[message("a")]).unwrap();
     let id = MessageId::parse("a").unwrap();
-    made.inbox.retry(&id, Some(at(5))).unwrap();
+    made.inbox.retry(&id, at(5)).unwrap();
     assert_eq!(made.inbox.due(at(0)).unwrap(), Due::At(at(5)));
-    made.inbox.retry(&id, None).unwrap();
+    let gone = [(id.clone(), AckStatus::Failed)];
+    made.inbox.settle(&[], &gone, at(0), "UTC").unwrap();
     assert_eq!(made.status("a"), InStatus::Failed);
-    assert_eq!(made.inbox.get(&id).unwrap().unwrap().0.tries, 2);
+    assert_eq!(made.inbox.get(&id).unwrap().unwrap().0.tries, 1);
     // What ended is not tried again.
-    made.inbox.retry(&id, Some(at(9))).unwrap();
-    assert_eq!(made.inbox.get(&id).unwrap().unwrap().0.tries, 2);
+    made.inbox.retry(&id, at(9)).unwrap();
+    assert_eq!(made.inbox.get(&id).unwrap().unwrap().0.tries, 1);
 }
 
 #[test]
@@ -190,12 +191,13 @@ fn a_message_that_is_put_off_is_not_overtaken() {
     let pending = |now| reader.pending(Look::Later, &BTreeSet::new(), 10, at(now)).unwrap();
     let names = |now| pending(now).into_iter().map(|r| r.id).collect::<Vec<_>>();
     // A task's time is its own.
-    made.inbox.retry(&MessageId::parse("task").unwrap(), Some(at(9))).unwrap();
+    made.inbox.retry(&MessageId::parse("task").unwrap(), at(9)).unwrap();
     assert_eq!((made.inbox.due(at(0)).unwrap(), names(0)), (Due::Now, ids(&["a", "b"])));
-    made.inbox.retry(&MessageId::parse("a").unwrap(), Some(at(5))).unwrap();
+    made.inbox.retry(&MessageId::parse("a").unwrap(), at(5)).unwrap();
     assert_eq!((made.inbox.due(at(0)).unwrap(), names(0)), (Due::At(at(5)), ids(&[])));
     assert_eq!((made.inbox.due(at(5)).unwrap(), names(5)), (Due::Now, ids(&["a", "b"])));
-    made.inbox.retry(&MessageId::parse("a").unwrap(), None).unwrap();
+    let gone = [(MessageId::parse("a").unwrap(), AckStatus::Failed)];
+    made.inbox.settle(&[], &gone, at(5), "UTC").unwrap();
     assert_eq!((made.inbox.due(at(5)).unwrap(), names(5)), (Due::Now, ids(&["b"])));
 }
 

@@ -188,7 +188,7 @@ impl Host {
                 .collect();
             if !open.is_empty() {
                 let none: [Settled; 0] = [];
-                self.inbox().settle(&none, &open, Timestamp::now()).unwrap();
+                self.inbox().settle(&none, &open, Timestamp::now(), "UTC").unwrap();
             }
             if let Some(found) = look() {
                 return found;
@@ -242,7 +242,7 @@ impl Host {
             status: DeliveredStatus::Delivered,
             platform_id: Some(nanoclaw_contract::ids::PlatformMessageId::parse(platform).unwrap()),
         };
-        self.inbox().settle(&[settled], &[], Timestamp::now()).unwrap();
+        self.inbox().settle(&[settled], &[], Timestamp::now(), "UTC").unwrap();
     }
 }
 
