@@ -16,6 +16,7 @@ mod people;
 mod questions;
 mod sessions;
 mod state;
+mod tasks;
 mod trace;
 mod wirings;
 
@@ -28,6 +29,7 @@ pub use people::{Role, RoleRow, User};
 pub use questions::{OpenQuestion, QUESTIONS_PER_SESSION_MAX};
 pub use sessions::{ContainerStatus, Session};
 pub use state::{BoxRow, WakeFailure, wake_backoff};
+pub use tasks::{TaskEntry, TaskFilter};
 pub use trace::{TraceIds, TraceRow};
 pub use wirings::{EngageMode, IgnoredPolicy, SenderScope, SessionMode, Wiring};
 

@@ -28,8 +28,10 @@ const V2: [&str; 13] = [
 
 const PREFIX: &str = "nanoclaw-rs-";
 /// Ours, in order.
-const OURS: &[(&str, &str)] =
-    &[("nanoclaw-rs-host-state", include_str!("sql/0002_host_state.sql"))];
+const OURS: &[(&str, &str)] = &[
+    ("nanoclaw-rs-host-state", include_str!("sql/0002_host_state.sql")),
+    ("nanoclaw-rs-tasks", include_str!("sql/0005_tasks.sql")),
+];
 
 /// Applies what is missing.
 pub(crate) fn run(conn: &mut Connection, now: Timestamp) -> Result<()> {

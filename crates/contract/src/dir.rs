@@ -281,9 +281,13 @@ impl Workspace {
         self.root.join("inbound.db")
     }
 
+    /// Whether our host made it, and not v2's.
+    pub fn is_ours(&self) -> bool {
+        self.root.join("box").is_dir()
+    }
+
     fn writable(&self) -> PathBuf {
-        let ours = self.root.join("box");
-        if ours.is_dir() { ours } else { self.root.clone() }
+        if self.is_ours() { self.root.join("box") } else { self.root.clone() }
     }
 
     /// The outbox database, behind the link.

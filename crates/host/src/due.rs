@@ -64,6 +64,10 @@ pub(crate) async fn recover(host: Arc<Host>) {
             let now = h.clock.now();
             let mut waiting = Vec::new();
             for s in &sessions {
+                // The task index is written after the inbox.
+                if let Err(e) = crate::tasks::recover(&h, s) {
+                    tracing::warn!(session = %s.id, error = %e, "its tasks were not looked through");
+                }
                 let dir = nanoclaw_contract::dir::SessionDir::new(&h.config.data, &s.agent, &s.id)?;
                 if s.active && dir.inbound().exists() && needs_attention(&dir, now) {
                     waiting.push(s.id.clone());

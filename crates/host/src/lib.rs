@@ -30,6 +30,7 @@ mod session;
 mod slots;
 mod start;
 mod strain;
+mod tasks;
 mod team;
 mod watch;
 mod why;

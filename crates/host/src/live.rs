@@ -14,7 +14,7 @@ use crate::liveness::{self, LastStep, LivenessFacts, Verdict};
 use crate::outbound::Drain;
 use crate::session::Files;
 use crate::slots::Place;
-use crate::{Host, HostError, blocking, fault, lock, plan};
+use crate::{Host, HostError, blocking, fault, lock, plan, tasks};
 use nanoclaw_central::{ContainerStatus, Session};
 use nanoclaw_contract::ids::{Address, MessageId, SessionId};
 use nanoclaw_contract::inbox::Due;
@@ -648,6 +648,14 @@ impl<'a> Live<'a> {
         blocking(move || files.with(|inbox| inbox.due(now))).await
     }
 
+    async fn in_tasks(
+        &self,
+        work: impl FnOnce(&Arc<Host>, &Session, &Files) -> Result<(), HostError> + Send + 'static,
+    ) -> Result<(), HostError> {
+        let (host, session, files) = (self.host.clone(), self.session.clone(), self.files.clone());
+        blocking(move || work(&host, &session, &files)).await
+    }
+
     async fn stop(&mut self, why: &str) -> Result<Next, HostError> {
         let Some(running) = &mut self.running else { return Ok(Next::Wait(None)) };
         running.asked = true;
@@ -671,6 +679,9 @@ impl<'a> Live<'a> {
 
     /// No box runs: start one if there is work, or note when there will be and go to sleep.
     async fn rest_or_start(&mut self, retry_at: Option<Timestamp>) -> Result<Next, HostError> {
+        if self.due().await? == Due::Now {
+            self.in_tasks(tasks::skip_missed).await?;
+        }
         let due = self.due().await?;
         let (host, id) = (self.host.clone(), self.session.id.clone());
         let failed = blocking(move || Ok(host.central.wake_failure(&id)?)).await?;
@@ -751,6 +762,9 @@ impl<'a> Live<'a> {
             Ok(host.central.wake_failed(&id, &why_, host.clock.now())?)
         })
         .await?;
+        if count > 2 {
+            self.in_tasks(tasks::fail_due).await?;
+        }
         // Once may be an accident, and the second try comes at once.
         if count == 2 {
             let text = format!(
@@ -850,15 +864,17 @@ impl<'a> Live<'a> {
                     let tries = u32::try_from(row.tries.clamp(0, TRIES_MAX)).unwrap_or_default();
                     let wait = TRY_AGAIN_FIRST * TRY_AGAIN_FACTOR.pow(tries);
                     let next = (row.tries + 1 < TRIES_MAX).then(|| now + wait);
-                    inbox.retry(id, next)?;
-                    if next.is_none() {
-                        given_up.push(row);
+                    match next {
+                        Some(next) => inbox.retry(id, next)?,
+                        None => given_up.push(row),
                     }
                 }
                 Ok(given_up)
             })
         })
         .await?;
+        let gone: Vec<_> = given_up.iter().map(|row| row.id.clone()).collect();
+        self.in_tasks(move |host, session, files| tasks::fail(host, session, files, gone)).await?;
         for row in &given_up {
             self.host.trace("given up", Some(&row.id), Some(&self.session.id), None, &why);
             let text = format!("⚠️ I had to give up on a message after {TRIES_MAX} tries: {why}");

@@ -74,18 +74,20 @@ impl Host {
         })
     }
 
+    /// The chat and thread of a session. Blocks.
+    pub(crate) fn home(&self, session: &Session) -> Result<Option<Address>, HostError> {
+        let Some(chat) = &session.chat else { return Ok(None) };
+        Ok(self.central.chat(chat)?.map(|c| Address {
+            channel_type: c.channel_type,
+            platform_id: c.platform_id,
+            thread_id: session.thread.clone().filter(|t| !crate::tasks::is_own(t)),
+        }))
+    }
+
     /// Says something in the chat of a session. The same key again is the same line.
     pub(crate) async fn notify_chat(self: &Arc<Self>, session: &Session, key: &str, text: &str) {
         let (host, its) = (self.clone(), session.clone());
-        let home = blocking(move || {
-            let Some(chat) = &its.chat else { return Ok(None) };
-            Ok(host.central.chat(chat)?.map(|c| Address {
-                channel_type: c.channel_type,
-                platform_id: c.platform_id,
-                thread_id: its.thread.clone(),
-            }))
-        });
-        match home.await {
+        match blocking(move || host.home(&its)).await {
             Ok(Some(to)) => {
                 self.notify(to, format!("notice:{}:{key}", session.id), text.to_owned());
             }

@@ -7,7 +7,7 @@
 use crate::authorize::{self, Destinations, Verdict};
 use crate::dispatch::{Outcome, Ready};
 use crate::session::Files;
-use crate::{Host, HostError, blocking, fault, lock};
+use crate::{Host, HostError, blocking, fault, lock, tasks};
 use nanoclaw_central::{Delivery, DeliveryState, Session};
 use nanoclaw_contract::content::Out;
 use nanoclaw_contract::ids::{Address, MessageId, SessionId};
@@ -519,19 +519,24 @@ impl<'a> Pass<'a> {
         let settled = !self.settled.is_empty();
         if settled || !acks.is_empty() {
             let (host, session, files) =
-                (self.host.clone(), self.session.id.clone(), self.files.clone());
+                (self.host.clone(), self.session.clone(), self.files.clone());
             let (settled, acks) = (self.settled, acks.to_vec());
             finished = blocking(move || {
                 let now = host.clock.now();
-                let finished = files.with(|inbox| inbox.settle(&settled, &acks, now))?;
+                let zone = &host.config.timezone;
+                let ended = files.with(|inbox| inbox.settle(&settled, &acks, now, zone))?;
+                let finished = ended.rows;
                 fault::point("host.settled");
-                host.central.set_out_cursor(&session, cursor)?;
+                host.central.set_out_cursor(&session.id, cursor)?;
                 fault::point("host.cursor.moved");
+                for series in &ended.tasks {
+                    tasks::index(&host, &session, &files, Some(series))?;
+                }
                 for (id, status) in acks.iter().filter(|(id, _)| finished.contains(id)) {
-                    host.trace("answered", Some(id), Some(&session), None, status.as_str());
+                    host.trace("answered", Some(id), Some(&session.id), None, status.as_str());
                 }
                 if !finished.is_empty() {
-                    host.central.wake_succeeded(&session)?;
+                    host.central.wake_succeeded(&session.id)?;
                 }
                 for s in settled.iter().filter(|s| s.status == DeliveredStatus::Delivered) {
                     if let Err(e) = files.dir.clear_outbox(&s.id) {

@@ -3,7 +3,7 @@
 use crate::session::Files;
 use crate::{EgressGrant, Host, HostError};
 use nanoclaw_central::Session;
-use nanoclaw_contract::ids::{self, Address};
+use nanoclaw_contract::ids;
 use nanoclaw_driver::{Access, BoxSpec, Mount};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -83,14 +83,7 @@ pub(crate) fn plan(
 /// What the agent may know: where it is, and whom it may write to.
 fn project(host: &Host, session: &Session, files: &Files) -> Result<(), HostError> {
     let destinations = host.central.destinations_of(&session.agent)?;
-    let home = match &session.chat {
-        Some(chat) => host.central.chat(chat)?.map(|c| Address {
-            channel_type: c.channel_type,
-            platform_id: c.platform_id,
-            thread_id: session.thread.clone(),
-        }),
-        None => None,
-    };
+    let home = host.home(session)?;
     files.with(|inbox| {
         inbox.set_destinations(&destinations)?;
         inbox.set_routing(home.as_ref())

@@ -87,6 +87,8 @@ impl Host {
             if journal.symlink_metadata().is_ok() {
                 self.own_by_box(&[&journal])?;
             }
+            // What v2 ended and did not continue.
+            Inbox::open(&dir.inbound())?.adopt_tasks(self.clock.now(), &self.config.timezone)?;
             dir.seal()?;
         }
         let files = Arc::new(Files { dir, inbox: Mutex::default(), line: Mutex::default() });

@@ -130,7 +130,7 @@ fn task(scene: &Scene<'_>, row: &InRow) -> String {
     let task: Task = serde_json::from_str(&row.content).unwrap_or_else(|_| Task {
         // Content of another shape is shown as it is rather than lost.
         prompt: row.content.clone(),
-        script: None,
+        ..Task::default()
     });
     let mut out = String::from("<task");
     from(&mut out, scene, row);

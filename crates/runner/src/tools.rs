@@ -97,6 +97,7 @@ impl Handler for Ours {
             "cancel_task" => tasks::order(session, args, call, tasks::Order::Cancel),
             "pause_task" => tasks::order(session, args, call, tasks::Order::Pause),
             "resume_task" => tasks::order(session, args, call, tasks::Order::Resume),
+            "run_task" => tasks::order(session, args, call, tasks::Order::Run),
             "update_task" => tasks::update(session, args, call),
             _ => Err(format!("Unknown tool: {name}")),
         }
@@ -182,14 +183,19 @@ fn schedules() -> Vec<ToolDef> {
     let script = text(
         "Bash that decides whether to wake you: its last line prints {\"wakeAgent\": bool, \"data\": any}",
     );
+    let zone = text("IANA zone of the recurrence; the user's if left out");
+    let missed = text(
+        "What becomes of runs that were due while nothing ran: skip, once (one for all; if left out) or all",
+    );
     let id = json!({ "taskId": text("The id from list_tasks") });
     vec![
         tool(
             "schedule_task",
             "Schedules work for later, once or repeatedly. The only way to schedule anything.",
-            json!({ "prompt": prompt, "processAfter": after, "script": script,
-                "recurrence": text("Cron expression, for a task that repeats") }),
-            &["prompt", "processAfter"],
+            json!({ "prompt": prompt, "processAfter": after, "script": script, "timezone": zone, "missed": missed,
+                "recurrence": text("Cron expression of five fields, for a task that repeats; without processAfter it runs first when this says"),
+                "session": text("chat: it runs in this conversation (if left out); own: in one of its own, and only what it says comes here. Use own for work that this conversation need not know") }),
+            &["prompt"],
         ),
         tool(
             "list_tasks",
@@ -201,12 +207,13 @@ fn schedules() -> Vec<ToolDef> {
             "update_task",
             "Changes a scheduled task; what is left out stays.",
             json!({ "taskId": text("The id from list_tasks"), "prompt": prompt, "processAfter": after,
-                "recurrence": text("Cron expression; empty to run only once"),
+                "recurrence": text("Cron expression; empty to run only once"), "timezone": zone, "missed": missed,
                 "script": text("Bash as in schedule_task; empty for none") }),
             &["taskId"],
         ),
         tool("cancel_task", "Cancels a scheduled task.", id.clone(), &["taskId"]),
         tool("pause_task", "Puts a scheduled task on hold.", id.clone(), &["taskId"]),
-        tool("resume_task", "Lets a task on hold run again.", id, &["taskId"]),
+        tool("resume_task", "Lets a task on hold run again.", id.clone(), &["taskId"]),
+        tool("run_task", "Runs a scheduled task now, beside its schedule.", id, &["taskId"]),
     ]
 }

@@ -21,7 +21,7 @@ use crate::prompt::{self, Scene};
 use crate::provider::{Prompt, ProviderDef};
 use crate::pulse::Beat;
 use crate::script::{self, Verdict};
-use crate::session::Session;
+use crate::session::{Session, out_id};
 use crate::tools::Tools;
 use crate::turn::Origin;
 use crate::watch::Watch;
@@ -31,10 +31,10 @@ use nanoclaw_contract::content::System;
 use nanoclaw_contract::fault;
 use nanoclaw_contract::ids::{MessageId, ThreadId};
 use nanoclaw_contract::inbox::{InboxReader, Look};
-use nanoclaw_contract::message::{AckStatus, Destination, InRow, NewOut, Trigger};
+use nanoclaw_contract::message::{AckStatus, Destination, InKind, InRow, NewOut, OutKind, Trigger};
 use nanoclaw_contract::outbox::Commit;
 use nanoclaw_contract::pulse::{BEAT, Phase};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub(crate) struct Place {
 struct Sent {
     prompt: Prompt,
     rows: Vec<MessageId>,
+    /// Those of them that are tasks: a turn that fails is a run that failed.
+    tasks: Vec<MessageId>,
     origin: Origin,
     /// The running harness was told.
     told: bool,
@@ -404,13 +406,21 @@ impl<'a> Work<'a> {
 
     fn queue(&mut self, prompt: Prompt, rows: &[InRow]) {
         let origin = Origin::of(rows, &self.session.own);
-        self.sent.push_back(Sent { prompt, rows: ids(rows), origin, told: false, consumed: false });
+        // A v2 host ends a series whose run failed.
+        let counts = self.session.workspace.is_ours();
+        let tasks = rows.iter().filter(|r| counts && r.kind == InKind::Task).map(|r| r.id.clone());
+        let (tasks, rows) = (tasks.collect(), ids(rows));
+        self.sent.push_back(Sent { prompt, rows, tasks, origin, told: false, consumed: false });
     }
 
     /// A task's program has decided.
     fn decided(&mut self, mut row: InRow, verdict: Verdict) {
         match verdict {
             Verdict::Skip => {
+                log!("the script of {} says that there is nothing to do", row.id);
+                if self.session.workspace.is_ours() {
+                    self.debt.say.push(skipped(&row.id));
+                }
                 self.debt.ack.push((row.id, AckStatus::Completed));
                 self.settle();
             }
@@ -514,6 +524,14 @@ impl<'a> Work<'a> {
 const BATCHES: &str = "batches";
 /// What the agent is still to be told, in `session_state`.
 const NOTES: &str = "notes";
+
+/// For who asks why a task did not run.
+fn skipped(id: &MessageId) -> NewOut {
+    let content = json!({ "action": "task_skipped", "taskId": id, "why": "its script says that there is nothing to do" });
+    let (kind, content) = (OutKind::System, content.to_string());
+    let id_out = out_id("sys", &format!("skipped/{id}"));
+    NewOut { id: id_out, in_reply_to: Some(id.clone()), kind, to: None, content }
+}
 
 fn ids(rows: &[InRow]) -> Vec<MessageId> {
     rows.iter().map(|r| r.id.clone()).collect()

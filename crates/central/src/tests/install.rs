@@ -67,7 +67,7 @@ fn the_ledger_is_one_that_v2_continues() {
     let fresh = names(&central().lock());
     assert_eq!(of_v2.len(), 13);
     assert_eq!(fresh[..13], of_v2);
-    assert_eq!(fresh[13..], ["14 nanoclaw-rs-host-state"]);
+    assert_eq!(fresh[13..], ["14 nanoclaw-rs-host-state", "15 nanoclaw-rs-tasks"]);
     assert_eq!(names(&Central::open(&path, at(0)).unwrap().lock()), fresh);
 }
 

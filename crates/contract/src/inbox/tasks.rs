@@ -72,8 +72,8 @@ pub struct Change {
     pub at: Option<Timestamp>,
     /// The cron expression; `None` inside: it runs once more.
     pub recurrence: Option<Option<String>>,
-    /// The zone of the schedule.
-    pub timezone: Option<String>,
+    /// The zone of the schedule; `None` inside: the install's.
+    pub timezone: Option<Option<String>>,
     /// What becomes of missed runs.
     pub missed: Option<Missed>,
 }
@@ -202,8 +202,8 @@ impl Live {
         }
         task.missed = change.missed.or(task.missed);
         if let Some(timezone) = &change.timezone {
-            crate::recur::zone_of(timezone)?;
-            task.timezone = Some(timezone.clone());
+            timezone.as_deref().map(crate::recur::zone_of).transpose()?;
+            task.timezone.clone_from(timezone);
         }
         check_size(task)?;
         if let Some(recurrence) = &change.recurrence {

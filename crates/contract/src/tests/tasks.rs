@@ -143,10 +143,10 @@ fn a_change_of_the_schedule_is_checked_and_moves_the_next_run() {
     assert!(made.order("t", schedule("whenever"), eight(0)).is_err());
     assert_eq!(made.order("t", schedule("30 9 * * *"), eight(0)), Ok(1));
     assert_eq!(made.one().at, Some(eight(90)));
-    let zone = Change { timezone: Some("Asia/Tokyo".into()), ..Change::default() };
+    let zone = Change { timezone: Some(Some("Asia/Tokyo".into())), ..Change::default() };
     assert_eq!(made.order("t", Order::Update(zone), eight(0)), Ok(1));
     assert_eq!(made.one().at, Some(time("2026-03-03T00:30:00Z")));
-    let nowhere = Change { timezone: Some("Mars/Olympus".into()), ..Change::default() };
+    let nowhere = Change { timezone: Some(Some("Mars/Olympus".into())), ..Change::default() };
     assert!(made.order("t", Order::Update(nowhere), eight(0)).unwrap_err().contains("IANA"));
     let both = Change { recurrence: Some(None), at: Some(eight(5)), ..Change::default() };
     assert_eq!(made.order("t", Order::Update(both), eight(0)), Ok(1));

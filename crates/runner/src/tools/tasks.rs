@@ -2,6 +2,7 @@
 
 use super::args::Args;
 use super::say::{failed, write};
+use crate::prompt::local_time;
 use crate::session::{Session, out_id};
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -9,26 +10,53 @@ use jiff::tz::TimeZone;
 use nanoclaw_contract::content::Task;
 use nanoclaw_contract::ids::Address;
 use nanoclaw_contract::message::{InStatus, NewOut, OutKind};
+use nanoclaw_contract::recur::Schedule;
 use nanoclaw_contract::time;
 use serde_json::{Map, Value, json};
 
 pub(super) fn schedule(session: &Session, args: Args<'_>, call: &str) -> Result<String, String> {
     const WANTED: &str = "prompt and processAfter are required";
     let prompt = args.text("prompt").ok_or(WANTED)?;
-    let at = after(args.text("processAfter").ok_or(WANTED)?, &session.zone)?;
     let recurrence = args.text("recurrence");
+    let schedule = recurrence.map(|text| Schedule::parse(text, zone(session, args))).transpose()?;
+    let at = match (args.text("processAfter"), &schedule) {
+        (Some(text), _) => after(text, &session.zone)?,
+        (None, Some(schedule)) => schedule.next(session.clock.now()).ok_or(WANTED)?,
+        (None, None) => return Err(WANTED.into()),
+    };
+    one_of(args, "missed", &["skip", "once", "all"])?;
+    one_of(args, "session", &["chat", "own"])?;
     let inbox = session.inbox().map_err(failed)?;
     let (to, _) = session.here(&inbox).map_err(failed)?;
     let id = out_id("task", &format!("tool/{call}"));
-    let content = json!({ "action": "schedule_task", "taskId": id, "prompt": prompt,
+    let mut content = json!({ "action": "schedule_task", "taskId": id, "prompt": prompt,
         "script": args.text("script"), "processAfter": time::iso(at), "recurrence": recurrence,
         "platformId": to.as_ref().map(|a| &a.platform_id),
         "channelType": to.as_ref().map(|a| &a.channel_type),
         "threadId": to.as_ref().and_then(|a| a.thread_id.as_ref()) });
+    for key in ["timezone", "missed", "session"] {
+        if let Some(word) = args.text(key) {
+            content[key] = word.into();
+        }
+    }
     let every = recurrence.map(|r| format!(", recurrence: {r}")).unwrap_or_default();
     let done = format!("Task scheduled (id: {id}, runs at: {}{every})", time::iso(at));
     request(session, id, to, &content)?;
     Ok(done)
+}
+
+/// The zone that a schedule is meant in.
+fn zone<'a>(session: &'a Session, args: Args<'a>) -> &'a str {
+    args.text("timezone").or(session.zone.iana_name()).unwrap_or("UTC")
+}
+
+fn one_of(args: Args<'_>, key: &str, words: &[&str]) -> Result<(), String> {
+    match args.text(key) {
+        Some(word) if !words.contains(&word) => {
+            Err(format!("{key} is one of {}", words.join(", ")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A time with a zone, or wall-clock time in the user's zone.
@@ -61,9 +89,12 @@ pub(super) fn list(session: &Session, args: Args<'_>) -> Result<String, String> 
         .map(|t| {
             let task: Task = serde_json::from_str(&t.content).unwrap_or_default();
             let every = t.recurrence.map(|r| format!("recur={r} ")).unwrap_or_default();
-            let at = t.process_after.as_deref().unwrap_or("now");
+            let at = t.process_after.as_deref().and_then(time::parse);
+            let at = at.map_or_else(|| "now".into(), |at| local_time(at, &session.zone));
+            let zone = task.timezone.map(|z| format!("in {z} ")).unwrap_or_default();
+            let why = task.why.map(|w| format!(" ({w})")).unwrap_or_default();
             let prompt: String = task.prompt.chars().take(80).collect();
-            format!("- {} [{}] at={at} {every}→ {prompt}", t.series, t.status)
+            format!("- {} [{}{why}] at={at} {every}{zone}→ {prompt}", t.series, t.status)
         })
         .collect();
     Ok(if lines.is_empty() { "No tasks found.".into() } else { lines.join("\n") })
@@ -75,6 +106,7 @@ pub(super) enum Order {
     Cancel,
     Pause,
     Resume,
+    Run,
 }
 
 pub(super) fn order(
@@ -88,6 +120,7 @@ pub(super) fn order(
         Order::Cancel => ("cancel_task", "cancellation"),
         Order::Pause => ("pause_task", "pause"),
         Order::Resume => ("resume_task", "resume"),
+        Order::Run => ("run_task", "run"),
     };
     let id = out_id("sys", &format!("tool/{call}"));
     request(session, id, None, &json!({ "action": action, "taskId": task }))?;
@@ -106,8 +139,15 @@ pub(super) fn update(session: &Session, args: Args<'_>, call: &str) -> Result<St
     if let Some(at) = args.text("processAfter") {
         fields.insert("processAfter".into(), time::iso(after(at, &session.zone)?).into());
     }
-    // An empty text takes the recurrence or the script away.
-    for key in ["recurrence", "script"] {
+    if let Some(text) = args.text("recurrence") {
+        Schedule::parse(text, zone(session, args))?;
+    }
+    one_of(args, "missed", &["skip", "once", "all"])?;
+    if let Some(word) = args.text("missed") {
+        fields.insert("missed".into(), word.into());
+    }
+    // An empty text takes it away.
+    for key in ["recurrence", "script", "timezone"] {
         if let Some(text) = args.given(key) {
             let value = if text.is_empty() { Value::Null } else { text.into() };
             fields.insert(key.into(), value);

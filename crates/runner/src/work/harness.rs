@@ -192,6 +192,7 @@ impl Work<'_> {
         } else {
             origin
         };
+        let failed = end.is_err();
         let said = self.session.said().map_or(true, |said| !said.rows.is_empty());
         let bare = self.session.turn().end(said);
         self.due.flush = None;
@@ -214,7 +215,11 @@ impl Work<'_> {
         }
         self.notes.1.clear();
         for sent in done {
-            self.debt.ack.extend(sent.rows.into_iter().map(|id| (id, AckStatus::Completed)));
+            let Sent { rows, tasks, .. } = sent;
+            self.debt.ack.extend(rows.into_iter().map(|id| {
+                let failed = failed && tasks.contains(&id);
+                (id, if failed { AckStatus::Failed } else { AckStatus::Completed })
+            }));
         }
         self.settle();
         let unknown = std::mem::take(&mut self.session.turn().unknown);

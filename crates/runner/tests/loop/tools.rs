@@ -114,6 +114,7 @@ async fn what_is_missing_is_named() {
         ("cancel_task", "taskId is required"),
         ("pause_task", "taskId is required"),
         ("resume_task", "taskId is required"),
+        ("run_task", "taskId is required"),
         ("no_tool", "Unknown tool: no_tool"),
     ] {
         let empty = json!({ "text": "", "path": "", "messageId": 0, "title": 7, "card": "x" });
@@ -178,17 +179,36 @@ async fn schedules_are_requests_to_the_host() {
     let bad = json!({ "prompt": "p", "processAfter": "soon" });
     let refused = model.call("schedule_task", bad, "c2").await;
     assert_eq!(refused, Err("invalid processAfter: soon".into()));
+    // Without a time it runs first when its schedule says.
+    let args = json!({ "prompt": "p", "recurrence": "0 9 * * *", "timezone": "Asia/Tokyo",
+        "missed": "skip", "session": "own" });
+    let done = model.call("schedule_task", args, "c5").await.unwrap();
+    assert!(done.contains("T00:00:00.000Z, recurrence: 0 9 * * *"), "{done}");
+    let own = host.out()[1].content.clone();
+    assert_eq!((&own["timezone"], &own["session"]), (&json!("Asia/Tokyo"), &json!("own")));
+    for (args, why) in [
+        (json!({ "prompt": "p", "recurrence": "* * * * * *" }), "once a minute"),
+        (json!({ "prompt": "p", "recurrence": "0 9 * * *", "timezone": "Mars" }), "IANA"),
+        (
+            json!({ "prompt": "p", "recurrence": "0 9 * * *", "missed": "twice" }),
+            "missed is one of",
+        ),
+    ] {
+        let refused = model.call("schedule_task", args, "c6").await.unwrap_err();
+        assert!(refused.contains(why), "{refused}");
+    }
     let update = json!({ "taskId": "t", "prompt": "", "recurrence": "", "script": "x" });
     model.call("update_task", update, "c3").await.unwrap();
     let wanted = json!({ "action": "update_task", "taskId": "t", "prompt": "", "recurrence": null,
         "script": "x" });
-    assert_eq!(host.out()[1].content, wanted);
+    assert_eq!(host.out()[2].content, wanted);
     let nothing = model.call("update_task", json!({ "taskId": "t" }), "c4").await;
     assert_eq!(nothing, Err("at least one field to update is required".into()));
     for (tool, said) in [
         ("cancel_task", "Task cancellation requested: t"),
         ("pause_task", "Task pause requested: t"),
         ("resume_task", "Task resume requested: t"),
+        ("run_task", "Task run requested: t"),
     ] {
         let done = model.call(tool, json!({ "taskId": "t" }), tool).await;
         assert_eq!(done.as_deref(), Ok(said));
@@ -211,7 +231,7 @@ async fn tasks_are_listed_once_per_series() {
     host.push(&[task]);
     let list = model.call("list_tasks", json!({}), "c1").await.unwrap();
     let prompt = "x".repeat(80);
-    let line = "- task-1 [pending] at=2030-01-02T03:04:05.000Z recur=0 9 * * * → ";
+    let line = "- task-1 [pending] at=Jan 2, 2030, 3:04 AM recur=0 9 * * * → ";
     assert_eq!(list, format!("{line}{prompt}"));
     let done = model.call("list_tasks", json!({ "status": "completed" }), "c2").await;
     assert_eq!(done.as_deref(), Ok("No tasks found."));
