@@ -5,6 +5,7 @@ mod channels;
 mod outage;
 mod routing;
 mod sessions;
+mod tasks;
 
 use async_trait::async_trait;
 use nanoclaw_channel::ChannelDef;

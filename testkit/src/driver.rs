@@ -1,7 +1,7 @@
 //! A driver without boxes: the "agent" is a task of the test that echoes, on the test's clock.
 
 use async_trait::async_trait;
-use nanoclaw_contract::content::Chat;
+use nanoclaw_contract::content::{Chat, Task};
 use nanoclaw_contract::dir::Workspace;
 use nanoclaw_contract::ids::{Address, ChannelType, OutId, PlatformId};
 use nanoclaw_contract::inbox::{InboxReader, Look};
@@ -109,7 +109,7 @@ impl Driver for FakeDriver {
                         claim_all(&workspace)?;
                         beat(&workspace, now)
                     }
-                    Manner::Works(_) | Manner::Echoes => answer_all(&workspace),
+                    Manner::Works(_) | Manner::Echoes => answer_all(&workspace, now),
                 };
                 // A failed look is a look too early; the next one finds more.
                 drop(tokio::task::spawn_blocking(look).await);
@@ -181,8 +181,12 @@ fn beat(workspace: &Workspace, now: Option<Timestamp>) -> Result<(), nanoclaw_co
     std::fs::rename(fresh, path).map_err(io)
 }
 
-/// Answers every waiting message with `echo: <text>`, one answer for each, in one commit.
-fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
+/// Answers every waiting message with `echo: <text>`, one answer for each, in one commit. A task whose
+/// prompt says `!fail` fails.
+fn answer_all(
+    workspace: &Workspace,
+    clock: Option<Timestamp>,
+) -> Result<(), nanoclaw_contract::Error> {
     let now = Timestamp::now();
     let inbox = InboxReader::open(&workspace.inbound())?;
     let mut outbox = Outbox::open(&workspace.outbound(), now)?;
@@ -190,15 +194,17 @@ fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
         Look::First,
         &outbox.acks()?,
         100,
-        now + Duration::from_secs(400 * 86_400),
+        clock.unwrap_or(now + Duration::from_secs(400 * 86_400)),
     )?;
     if !rows.iter().any(|r| r.trigger == Trigger::Wake) {
         return Ok(());
     }
     let (known, home) = (inbox.destinations()?, inbox.routing()?);
-    let asked = rows.iter().filter(|r| r.trigger == Trigger::Wake);
+    let fails = |r: &InRow| r.kind == InKind::Task && r.content.contains("!fail");
+    let asked = rows.iter().filter(|r| r.trigger == Trigger::Wake && !fails(r));
     let say: Vec<NewOut> = asked.flat_map(|row| answers(row, &known, home.as_ref())).collect();
-    let ack: Vec<_> = rows.iter().map(|r| (r.id.clone(), AckStatus::Completed)).collect();
+    let end = |r| if fails(r) { AckStatus::Failed } else { AckStatus::Completed };
+    let ack: Vec<_> = rows.iter().map(|r| (r.id.clone(), end(r))).collect();
     outbox.commit(
         &Commit {
             say: &say,
@@ -215,7 +221,8 @@ fn answer_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
 /// without such lines an echo. What the host itself says is told in the session's chat.
 fn answers(row: &InRow, known: &[Destination], home: Option<&Address>) -> Vec<NewOut> {
     let text = match row.kind {
-        InKind::Task => row.content.clone(),
+        InKind::Task => serde_json::from_str::<Task>(&row.content)
+            .map_or_else(|_| row.content.clone(), |t| t.prompt),
         InKind::System => {
             let content = serde_json::json!({"text": format!("heard: {}", row.content)});
             let to = row.reply().or_else(|| home.cloned());
