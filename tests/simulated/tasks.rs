@@ -3,7 +3,8 @@
 use super::{EVER, Sim};
 use nanoclaw_central::{TaskEntry, TaskFilter};
 use nanoclaw_contract::ids::{AgentId, SessionId};
-use nanoclaw_contract::message::InStatus;
+use nanoclaw_contract::message::{AckStatus, InStatus};
+use nanoclaw_contract::outbox::{Commit, Outbox};
 use nanoclaw_testkit::driver::Manner;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -15,6 +16,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// A host with one agent in one chat. It is Sunday, the first of March 2026, nine o'clock.
 async fn house(name: &str) -> anyhow::Result<(Sim, AgentId)> {
     let mut sim = Sim::new(name)?;
+    sim.idle = Duration::from_secs(5);
     let agent = sim.rig.agent("andy", "demo")?;
     sim.rig.chat("c1", &agent)?;
     sim.start().await?;
@@ -229,9 +231,9 @@ async fn floods_and_nonsense_are_refused() -> anyhow::Result<()> {
     let (mut sim, _) = house("flood").await?;
     for (fields, why) in [
         (json!({"prompt": "x", "recurrence": "* * * * * *"}), "once a minute"),
-        (json!({"prompt": "x", "recurrence": "now and then"}), "no schedule"),
+        (json!({"prompt": "x", "recurrence": "now and then"}), "then\" is no schedule"),
         (json!({"prompt": "x", "recurrence": "0 9 * * *", "timezone": "Mars/Olympus"}), "IANA"),
-        (json!({"prompt": "x", "processAfter": "soon"}), "no time"),
+        (json!({"prompt": "x", "processAfter": "soon"}), "\"soon\" is no time"),
         (json!({"prompt": "x"}), "needs a time"),
         (json!({"prompt": "", "recurrence": "0 9 * * *"}), "needs a prompt"),
         (json!({"prompt": "x".repeat(300_000), "recurrence": "0 9 * * *"}), "bytes"),
@@ -278,12 +280,18 @@ async fn a_pause_while_it_runs_holds() -> anyhow::Result<()> {
     let paused =
         nanoclaw_contract::inbox::Inbox::open(&inbound)?.order_task("t", &order, now, "UTC")?;
     assert!(paused.is_ok_and(|rows| rows.len() == 1));
+    // And it finishes what it had begun.
+    let outbound = sim.rig.dir(&task.agent, &task.session)?.outbound();
+    let ack = [(task.id.clone(), AckStatus::Completed)];
+    Outbox::open(&outbound, now)?.commit(&Commit { ack: &ack, ..Commit::default() }, now)?;
     tokio::time::sleep(3 * HOUR).await;
-    assert_eq!(count(&sim, "echo: slow"), 1);
-    assert_eq!(the_one(&sim)?.status, InStatus::Paused);
+    let paused = the_one(&sim)?;
+    assert_eq!(paused.status, InStatus::Paused);
+    assert_eq!(paused.next_at, Some("2026-03-01T11:00:00Z".parse()?));
+    assert_eq!(count(&sim, "echo: slow"), 0);
     asks(&sim, "run_task", json!({"taskId": "t"})).await;
     tokio::time::sleep(2 * HOUR).await;
-    assert_eq!(count(&sim, "echo: slow"), 2);
+    assert_eq!(count(&sim, "echo: slow"), 1);
     assert_eq!(the_one(&sim)?.status, InStatus::Paused);
     sim.stop().await;
     Ok(())

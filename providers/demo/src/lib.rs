@@ -5,6 +5,7 @@
 //! writes and remembers the conversation in the continuation alone. Read next: [`talk`].
 
 mod prompt;
+mod schedule;
 mod talk;
 
 use async_trait::async_trait;

@@ -1,7 +1,7 @@
 //! What the demo understands, and what it answers.
 
-use crate::failure;
 use crate::prompt::Said;
+use crate::{failure, schedule};
 use nanoclaw_runner::provider::{ErrorKind, Event, ProviderError, Setup};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 /// Shown with every answer, so that nobody takes it for a model.
 const MARK: &str = "(demo agent)";
 const REMINDER: &str = "Remind the user: ";
+const SAY: &str = "Say: ";
 const MEMORY_MAX: usize = 50;
 const MEMORY_CHARS_MAX: usize = 300;
 
 const HELLO: &str = "Hello! I am NanoClaw's built-in demo agent. I am not an AI model: I show that \
-everything around one works. Try: `send me a file`, `react`, `edit`, `remind me in 2 minutes to stretch`, \
+everything around one works. Try: `send me a file`, `react`, `edit`, `remind me in 2 minutes to stretch`, `every day at 9 say good morning`, `list tasks`, \
 `ask me something`, `send a card`, `count to 5`, `what did I say`, `echo hello`. \
 To connect a real model, run `nanoclaw setup`.";
 
@@ -68,6 +69,10 @@ impl Talk<'_> {
     pub(crate) async fn answer(&mut self, memory: &Memory) -> Result<String, ProviderError> {
         let text = self.said.text.clone();
         if self.said.kind == "task" {
+            if let Some(what) = text.strip_prefix(SAY) {
+                let fails = what.strip_prefix("fail with ").map(|kind| failure(error(kind)));
+                return fails.map_or_else(|| Ok(what.to_owned()), Err);
+            }
             let what = text.strip_prefix(REMINDER).unwrap_or(&text);
             return Ok(format!("⏰ Reminder: {what}"));
         }
@@ -93,6 +98,15 @@ impl Talk<'_> {
         }
         if let Some(at) = lower.find("remind me in ") {
             return Ok(self.remind(&lower[at + "remind me in ".len()..]).await);
+        }
+        if let Some(wish) = schedule::wish(&text) {
+            return Ok(self.repeat(wish).await);
+        }
+        if let Some(order) = schedule::order(lower) {
+            return Ok(self.order(&order).await);
+        }
+        if has("list tasks") || has("my tasks") {
+            return Ok(self.tasks().await);
         }
         if has("what did i say") || has("remember") {
             return Ok(memory.recall());
@@ -177,6 +191,35 @@ impl Talk<'_> {
         match self.call("schedule_task", args).await {
             Ok(_) => format!("I will remind you in {when} to {what}."),
             Err(e) => e,
+        }
+    }
+
+    async fn repeat(&mut self, wish: schedule::Wish) -> String {
+        let prompt = format!("{SAY}{}", wish.what);
+        let session = if wish.own { "own" } else { "chat" };
+        let args = json!({ "prompt": prompt, "recurrence": wish.cron, "session": session });
+        match self.call("schedule_task", args).await {
+            Ok(_) => format!("I will say it at {}. `list tasks` shows it.", wish.cron),
+            Err(e) => e,
+        }
+    }
+
+    async fn tasks(&mut self) -> String {
+        let list = self.call("list_tasks", json!({})).await.unwrap_or_else(|e| e);
+        let lines = schedule::listed(&list).into_iter().enumerate();
+        let lines: Vec<_> = lines.map(|(n, (_, what))| format!("{}. {what}", n + 1)).collect();
+        if lines.is_empty() { list } else { lines.join("\n") }
+    }
+
+    async fn order(&mut self, order: &schedule::Order) -> String {
+        let list = self.call("list_tasks", json!({})).await.unwrap_or_else(|e| e);
+        let wanted = order.number.checked_sub(1);
+        match wanted.and_then(|n| schedule::listed(&list).get(n).map(|(id, _)| (*id).to_owned())) {
+            Some(id) => {
+                let done = self.call(order.tool, json!({ "taskId": id })).await;
+                done.map_or_else(|e| e, |_| format!("Done with task {}.", order.number))
+            }
+            None => format!("There is no task {}; `list tasks` shows them.", order.number),
         }
     }
 

@@ -364,6 +364,51 @@ async fn a_task_waits_for_its_time_and_its_script() {
     assert!(seen.contains("script failed") && seen.contains("Script output:"), "{seen}");
 }
 
+/// A script that says no is told to the host; one that comes into a running turn decides as well.
+#[tokio::test]
+async fn a_script_decides_on_every_path_and_says_so() {
+    let host = Host::new();
+    let task = |id: &str, script: &str| {
+        let mut row = row(id, "");
+        row.kind = InKind::Task;
+        row.content = json!({ "prompt": format!("do {id}"), "script": script }).to_string();
+        row
+    };
+    host.push(&[row("m1", "hello")]);
+    let (runner, mut model) = Box_::scripted(&host);
+    let first = model.prompt().await;
+    host.push(&[
+        task("skip", "echo '{\"wakeAgent\": false}'"),
+        task("wake", "echo '{\"wakeAgent\": true}'"),
+    ]);
+    let second = model.prompt().await;
+    assert!(second.text.contains("do wake"), "{}", second.text);
+    assert_eq!(host.done("skip").await, InStatus::Completed);
+    model.answer(&first).await;
+    model.answer(&second).await;
+    assert_eq!(host.done("wake").await, InStatus::Completed);
+    runner.stop().await;
+    let out = host.out();
+    let told: Vec<_> = out.iter().filter(|o| o.content["action"] == "task_skipped").collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].content["taskId"], "skip");
+}
+
+/// The turn fails: the run of the task has failed, the message beside it was answered with the reason.
+#[tokio::test]
+async fn a_turn_that_fails_is_a_run_that_failed() {
+    let host = Host::new();
+    let mut task = row("t", "");
+    task.kind = InKind::Task;
+    task.content = json!({ "prompt": "Say: fail with overloaded" }).to_string();
+    host.push(&[task]);
+    let runner = Box_::demo(&host);
+    assert_eq!(host.done("t").await, InStatus::Failed);
+    host.push(&[row("m", "fail with overloaded")]);
+    assert_eq!(host.done("m").await, InStatus::Completed);
+    runner.stop().await;
+}
+
 #[tokio::test]
 async fn rows_for_a_fresh_box_are_seen_by_it_alone() {
     let host = Host::new();
