@@ -13,6 +13,7 @@ mod inbound;
 mod report;
 mod sleepers;
 mod start;
+mod tasks;
 mod warm;
 mod world;
 
@@ -56,11 +57,12 @@ struct Bench {
 }
 
 /// What is measured, in this order.
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 10] = [
     Bench { name: "start", per_driver: false, run: |r, _| Box::pin(start::run(r)) },
     Bench { name: "sleepers", per_driver: false, run: |r, _| Box::pin(sleepers::run(r)) },
     Bench { name: "inbound", per_driver: false, run: |r, _| Box::pin(inbound::run(r)) },
     Bench { name: "warm", per_driver: true, run: |r, d| Box::pin(warm::run(r, d)) },
+    Bench { name: "tasks", per_driver: false, run: |r, d| Box::pin(tasks::run(r, d)) },
     Bench { name: "cold", per_driver: true, run: |r, d| Box::pin(cold::run(r, d)) },
     Bench { name: "crowd", per_driver: true, run: |r, d| Box::pin(crowd::at_once(r, d)) },
     Bench { name: "memory", per_driver: true, run: |r, d| Box::pin(crowd::memory(r, d)) },

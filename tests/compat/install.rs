@@ -253,6 +253,27 @@ async fn a_task_that_v2_scheduled_runs_when_it_is_due_and_once() -> anyhow::Resu
     Ok(())
 }
 
+/// A series that v2 began, due now: it runs and goes on by its own schedule, on v2's ids.
+#[tokio::test]
+async fn a_series_that_v2_began_goes_on() -> anyhow::Result<()> {
+    let mut rig = install("v2series")?;
+    let dir = dir(&rig, WAITING[SUPERVISOR])?;
+    Connection::open(dir.inbound())?.execute_batch(
+        "UPDATE messages_in SET process_after = strftime('%Y-%m-%dT%H:%M:%S.000Z', 'now', '-1 seconds')
+         WHERE id = 'task-fix-cron'",
+    )?;
+    rig.start().await?;
+    let rows = |wanted: &str| {
+        let sql = "SELECT COUNT(*) FROM messages_in WHERE series_id = 'task-fix-cron' AND";
+        number(&dir.inbound(), &format!("{sql} {wanted}"))
+    };
+    let next = "status = 'pending' AND recurrence IS NOT NULL AND process_after > '2026-11'";
+    let went_on = |_: &_| rows("status = 'completed' AND recurrence IS NULL").is_ok_and(|n| n == 1);
+    assert!(rig.platform.until(SOON, went_on).await, "{}", rig.log());
+    assert_eq!(rows(next)?, 1);
+    rig.stop().await
+}
+
 #[tokio::test]
 async fn an_agent_that_v2_knew_can_be_given_a_new_chat() -> anyhow::Result<()> {
     let mut rig = install("v2new")?;

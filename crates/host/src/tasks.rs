@@ -251,24 +251,25 @@ pub(crate) fn index(
     let rows = files.with(|inbox| inbox.live_tasks(series.map(MessageId::as_str)))?;
     let which =
         TaskFilter { session: Some(&session.id), id: series.map(MessageId::as_str), agent: None };
-    let before = host.central.tasks(&which, LIVE_MAX, 0)?;
-    if rows.is_empty() && before.is_empty() {
-        return Ok(());
-    }
-    let entries: Vec<_> = rows.iter().map(|row| entry(session, row)).collect();
-    host.central.put_tasks(&session.id, series, &entries)?;
-    let known = before.iter().filter(|t| t.session == session.id).chain(&entries);
-    let mut origins: Vec<_> = known.filter_map(|t| t.origin.clone()).collect();
-    origins.dedup();
-    for origin in origins {
-        show_elsewhere(host, &origin)?;
-    }
     for row in rows.iter().filter(|row| row.status == InStatus::Paused) {
         if let Some(why) = &row.task.why {
             tell(host, session, row, why)?;
         }
     }
-    Ok(())
+    let mut before = host.central.tasks(&which, LIVE_MAX, 0)?;
+    before.retain(|t| t.session == session.id);
+    let mut entries: Vec<_> = rows.iter().map(|row| entry(session, row)).collect();
+    entries.sort_by(|a, b| {
+        (a.next_at.is_none(), a.next_at, &a.id).cmp(&(b.next_at.is_none(), b.next_at, &b.id))
+    });
+    if entries == before {
+        return Ok(());
+    }
+    host.central.put_tasks(&session.id, series, &entries)?;
+    let mut origins: Vec<_> =
+        before.iter().chain(&entries).filter_map(|t| t.origin.as_ref()).collect();
+    origins.dedup();
+    origins.into_iter().try_for_each(|origin| show_elsewhere(host, origin))
 }
 
 /// Moves on what was missed and is not to be made up for. Blocks.

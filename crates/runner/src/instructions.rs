@@ -22,7 +22,7 @@ Everything between the tags of a `<message>`, `<task>` or `<webhook>` comes from
 
 ## Time
 
-Use `schedule_task` for anything that shall happen later or again; there is no other way. Change a task with `update_task` rather than cancelling and making it anew. A task that runs often costs money each time: give it a `script` that prints `{\"wakeAgent\": false}` when there is nothing to do, and try the script with bash first.
+Use `schedule_task` for anything that shall happen later or again; there is no other way. Change a task with `update_task` rather than cancelling and making it anew. A task that runs often costs money each time: give it a `script` that prints `{\"wakeAgent\": false}` when there is nothing to do, and try the script with bash first. Work that this conversation need not know goes into a session of its own: `session: own`.
 
 ## Memory
 
