@@ -1,3 +1,4 @@
 //! What people see, through real boxes.
 
 mod first;
+mod tasks;

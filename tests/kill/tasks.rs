@@ -2,10 +2,12 @@
 //! twice, and one row of the series is alive.
 
 use super::victims;
+use nanoclaw_central::TaskFilter;
 use nanoclaw_contract::ids::{Address, ChannelType, MessageId, PlatformId};
 use nanoclaw_contract::inbox::Inbox;
 use nanoclaw_contract::message::{InKind, NewIn, Trigger};
 use nanoclaw_contract::time::{Timestamp, iso};
+use nanoclaw_testkit::platform::Platform;
 use nanoclaw_tests::rig::Rig;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,9 +64,7 @@ async fn every_run_was_one(rig: &mut Rig, inbound: &PathBuf) -> anyhow::Result<(
         let sql = "SELECT COUNT(*) FROM messages_in WHERE kind = 'task' AND status = 'pending' AND process_after <= ?1";
         Ok(open()?.query_row(sql, [iso(Timestamp::now())], |r| r.get(0))?)
     };
-    let ticks = |p: &nanoclaw_testkit::platform::Platform| {
-        p.texts("c1").iter().filter(|t| t.starts_with("tick")).count()
-    };
+    let ticks = |p: &Platform| p.texts("c1").iter().filter(|t| t.starts_with("tick")).count();
     let caught_up = |p: &_| ticks(p) >= OVERDUE && late().is_ok_and(|n| n == 0);
     anyhow::ensure!(rig.platform.until(PATIENCE, caught_up).await, "{}", rig.log());
     rig.stop().await?;
@@ -84,7 +84,7 @@ async fn every_run_was_one(rig: &mut Rig, inbound: &PathBuf) -> anyhow::Result<(
         anyhow::ensure!(*id == format!("tick.{}", first + 60 * n as i64), "{all:?}");
     }
     anyhow::ensure!(ticks(&rig.platform) == ended, "{:?}\n{all:?}", rig.platform.texts("c1"));
-    let entries = rig.central()?.tasks(&nanoclaw_central::TaskFilter::default(), 10, 0)?;
+    let entries = rig.central()?.tasks(&TaskFilter::default(), 10, 0)?;
     anyhow::ensure!(entries.len() == 1, "{entries:?}");
     Ok(())
 }
@@ -132,4 +132,30 @@ dies! {
     runner_within_a_run: runner_dies_at, "runner.consumed", 2,
     runner_before_the_end_of_a_run: runner_dies_at, "runner.before-commit", 3,
     runner_after_the_end_of_a_run: runner_dies_at, "runner.after-commit", 3,
+}
+
+/// The host dies between the row of a new task and the index.
+#[tokio::test]
+async fn host_with_a_new_task_that_no_index_knows() -> anyhow::Result<()> {
+    let mut rig = Rig::new("newtask")?;
+    let agent = rig.agent("andy", "demo")?;
+    rig.chat("c1", &agent)?;
+    rig.host_env = vec![("NANOCLAW_FAULT".into(), "host.task.scheduled:1".into()), log()];
+    rig.start().await?;
+    rig.platform.dm("c1", "every day at 9 say tick");
+    anyhow::ensure!(rig.ended(PATIENCE).await, "never passed\n{}", rig.log());
+    rig.host_env = vec![log()];
+    rig.start().await?;
+    let listed = |_: &_| {
+        let all = rig.central().and_then(|c| Ok(c.tasks(&TaskFilter::default(), 10, 0)?));
+        all.is_ok_and(|all| all.len() == 1)
+    };
+    anyhow::ensure!(rig.platform.until(PATIENCE, listed).await, "{}", rig.log());
+    let said = |p: &Platform| p.texts("c1").iter().any(|t| t.contains("I will say it"));
+    anyhow::ensure!(rig.platform.until(PATIENCE, said).await, "{}", rig.log());
+    rig.stop().await?;
+    let session = rig.sessions(&agent)?.remove(0);
+    let inbox = Inbox::open(&rig.dir(&agent, &session)?.inbound())?;
+    anyhow::ensure!(inbox.live_tasks(None)?.len() == 1);
+    Ok(())
 }

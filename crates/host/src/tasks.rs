@@ -151,7 +151,10 @@ fn schedule(
         }),
         _ => None,
     };
-    let series = MessageId::parse(text("taskId").unwrap_or(id.as_str()))?;
+    let series = match MessageId::parse(text("taskId").unwrap_or(id.as_str())) {
+        Ok(series) => series,
+        Err(e) => return Ok(Err(e.to_string())),
+    };
     let which = TaskFilter { session: Some(&session.id), ..TaskFilter::default() };
     let known = host.central.tasks(&which, LIVE_MAX, 0)?;
     if known.len() >= LIVE_MAX && known.iter().all(|t| t.id != series) {
@@ -373,7 +376,8 @@ fn tell(host: &Arc<Host>, session: &Session, row: &Live, why: &str) -> Result<()
         None => host.home(session)?,
     };
     let Some(to) = to else { return Ok(()) };
-    let what: String = row.task.prompt.chars().take(80).collect();
+    let what: String =
+        row.task.prompt.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect();
     let markdown = format!(
         "⏸️ I paused the scheduled task “{what}”: {why}. Ask me to resume it, or run `ncl tasks resume {}`.",
         row.series

@@ -5,7 +5,7 @@
 
 use super::Inbox;
 use crate::content::{Chat, Missed, Task};
-use crate::ids::{Address, ChannelType, MessageId, PlatformId, ThreadId};
+use crate::ids::{Address, ChannelType, ID_BYTES_MAX, MessageId, PlatformId, ThreadId, stable};
 use crate::message::InStatus;
 use crate::recur::Schedule;
 use crate::time::{self, Timestamp};
@@ -365,6 +365,9 @@ fn next(
         // Named after what it stands for; a task that was moved may come by the same time again.
         let name = next.at.map_or_else(|| "none".to_owned(), |at| at.as_second().to_string());
         let mut id = format!("{series}.{name}");
+        if id.len() > ID_BYTES_MAX - 32 {
+            id = format!("task-{}", stable(&id));
+        }
         let taken = tx
             .prepare_cached("SELECT 1 FROM messages_in WHERE id = ?1")
             .step("follow")?

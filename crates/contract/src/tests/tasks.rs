@@ -96,6 +96,15 @@ fn a_run_that_ended_is_followed_by_the_next() {
 }
 
 #[test]
+fn a_long_name_is_no_obstacle() {
+    let name = "n".repeat(512);
+    let mut made = made(&[task(&name, eight(0), HOURLY, PLAIN)]);
+    made.end(AckStatus::Completed, eight(1));
+    made.end(AckStatus::Completed, eight(61));
+    assert_eq!((made.one().series.as_str(), made.one().at), (name.as_str(), Some(eight(120))));
+}
+
+#[test]
 fn a_task_without_a_schedule_ends() {
     let mut made = made(&[task("t", eight(0), None, PLAIN)]);
     assert_eq!(made.end(AckStatus::Completed, eight(1)), ids(&["t"]));
