@@ -30,6 +30,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+/// How long before a task is due its box is started, so that it is on time.
+const LEAD: Duration = Duration::from_secs(1);
 /// How long a box may take to start.
 const START_MAX: Duration = Duration::from_secs(60);
 /// How long a box may take to finish when told to.
@@ -687,7 +689,9 @@ impl<'a> Live<'a> {
         let failed = blocking(move || Ok(host.central.wake_failure(&id)?)).await?;
         let now = self.host.clock.now();
         let not_before = failed.map(|f| f.next_at).filter(|at| *at > now);
-        if (due == Due::Now || self.repair) && not_before.is_none() && !self.host.stopping() {
+        let soon = matches!(due, Due::At(at) if at <= now + LEAD);
+        if (due == Due::Now || soon || self.repair) && not_before.is_none() && !self.host.stopping()
+        {
             let place = self.host.slots.request(self.handle);
             if place == Place::NewInLine {
                 self.host.evict_idle();
@@ -700,7 +704,7 @@ impl<'a> Live<'a> {
         self.host.slots.release(&self.session.id);
         let work = match due {
             Due::Now => not_before.or(Some(now)),
-            Due::At(at) => Some(at),
+            Due::At(at) => Some((at - LEAD).max(not_before.unwrap_or(now))),
             Due::Never => None,
         };
         let next = [work, retry_at].into_iter().flatten().min();
