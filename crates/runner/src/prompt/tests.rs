@@ -229,3 +229,18 @@ fn pictures_go_along_if_they_are_pictures_and_lie_in_the_session() {
     let all: Vec<_> = images(&scene, &[row]).into_iter().map(|i| i.mime).collect();
     assert_eq!(all, ["image/png", "image/webp"]);
 }
+
+#[test]
+fn times_are_shown_in_the_users_zone() {
+    for (at, name, shown) in [
+        ("2026-02-04T18:30:00Z", Some("America/New_York"), "Feb 4, 2026, 1:30 PM"),
+        ("2026-07-04T12:00:00Z", Some("America/New_York"), "Jul 4, 2026, 8:00 AM"),
+        ("2026-07-04T12:00:00Z", Some("Asia/Tokyo"), "Jul 4, 2026, 9:00 PM"),
+        ("2026-07-04T12:00:00Z", Some("IST-2"), "Jul 4, 2026, 12:00 PM"),
+        ("2026-07-04T12:00:00Z", Some("garbage"), "Jul 4, 2026, 12:00 PM"),
+        ("2026-07-04T12:00:00Z", Some(""), "Jul 4, 2026, 12:00 PM"),
+        ("2026-07-04T12:00:00Z", None, "Jul 4, 2026, 12:00 PM"),
+    ] {
+        assert_eq!(local_time(at.parse().unwrap(), &zone(name)), shown, "{name:?}");
+    }
+}
