@@ -1,11 +1,13 @@
 //! Stories on a simulated clock: minutes and days pass in milliseconds, the host is the real one.
 
+mod approvals;
 mod boxes;
 mod channels;
 mod outage;
 mod routing;
 mod sessions;
 mod tasks;
+mod strangers;
 
 use async_trait::async_trait;
 use nanoclaw_channel::ChannelDef;

@@ -7,28 +7,35 @@
 //! platform or decides anything. Read next: `sessions.rs`, `wirings.rs`, `deliveries.rs`.
 
 mod agents;
+mod approvals;
 mod chats;
 mod deliveries;
 mod destinations;
 mod drops;
+mod identities;
+mod mail;
 mod migrations;
 mod people;
 mod questions;
 mod sessions;
 mod state;
+mod strangers;
 mod tasks;
 mod trace;
 mod wirings;
 
 pub use agents::{Agent, AgentConfig, CliScope, FOLDER_BYTES_MAX, is_folder_name};
+pub use approvals::{Approval, ApprovalStatus, Card, NewApproval, Opened, Vote, Voted};
 pub use chats::{Chat, ChatKind, UnknownSenderPolicy};
 pub use deliveries::{Delivery, DeliveryState};
 pub use destinations::{DestinationTarget, destination_name};
 pub use drops::{DropRow, Dropped};
+pub use mail::{Mail, NewMail};
 pub use people::{Role, RoleRow, User};
 pub use questions::{OpenQuestion, QUESTIONS_PER_SESSION_MAX};
 pub use sessions::{ContainerStatus, Session};
 pub use state::{BoxRow, WakeFailure, wake_backoff};
+pub use strangers::{HELD_MAX, Hold};
 pub use tasks::{TaskEntry, TaskFilter};
 pub use trace::{TraceIds, TraceRow};
 pub use wirings::{EngageMode, IgnoredPolicy, SenderScope, SessionMode, Wiring};
@@ -41,7 +48,7 @@ use std::time::Duration;
 
 const BUSY: Duration = Duration::from_secs(5);
 /// More than there are statements here, so that none is ever prepared twice.
-const STATEMENTS: usize = 160;
+const STATEMENTS: usize = 256;
 /// Longest error or name from outside that is kept.
 const TEXT_BYTES_MAX: usize = 2000;
 
@@ -227,6 +234,7 @@ impl Central {
         add(&mut all, self.wirings()?);
         add(&mut all, self.session_rows()?);
         add(&mut all, self.destination_rows()?);
+        add(&mut all, self.approval_rows()?);
         Ok(all)
     }
 }
@@ -260,6 +268,8 @@ fn table_reading(table: &'static str) -> &'static str {
         "sessions" => "read the sessions",
         "deliveries" => "read the deliveries",
         "trace" => "read the trace",
+        "mail" => "read the lines of the host",
+        "pending_approvals" => "read the requests",
         _ => "read the central database",
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! A role without an agent counts everywhere. Owners are always global.
 
+use crate::identities::same_person;
 use crate::{Central, Error, Result};
 use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, UserId};
 use nanoclaw_contract::time::{Timestamp, iso};
@@ -79,9 +80,13 @@ impl Central {
         self.list("users", sql, [], user)
     }
 
-    /// What a person may do, and for which agent. Unknown roles count for nothing.
+    /// What a person may do, under any of their identities, and for which agent. Unknown roles count for nothing.
     pub fn roles_of(&self, id: &UserId) -> Result<Vec<(Role, Option<AgentId>)>> {
-        let sql = "SELECT role, agent_group_id FROM user_roles WHERE user_id = ?1 ORDER BY granted_at, rowid";
+        let sql = concat!(
+            "SELECT role, agent_group_id FROM user_roles WHERE user_id IN ",
+            same_person!(),
+            " ORDER BY granted_at, rowid"
+        );
         self.list("user_roles", sql, [id], |r| Ok((r.get(0)?, r.get(1)?)))
     }
 
@@ -140,9 +145,12 @@ impl Central {
         Ok(self.run("revoke the role", sql, params![user, role, agent])? > 0)
     }
 
-    /// Whether the person was made a member of this agent. Roles are not looked at.
+    /// Whether the person was made a member of this agent, under any of their identities. Roles are not looked at.
     pub fn is_member(&self, user: &UserId, agent: &AgentId) -> Result<bool> {
-        let sql = "SELECT 1 FROM agent_group_members WHERE user_id = ?1 AND agent_group_id = ?2";
+        let sql = concat!(
+            "SELECT 1 FROM agent_group_members WHERE agent_group_id = ?2 AND user_id IN ",
+            same_person!()
+        );
         self.any("look for the member", sql, params![user, agent])
     }
 

@@ -3,6 +3,7 @@
 //! The id comes from a box. It opens a question once, for the session that asked, and never stands for
 //! somebody else's question or approval.
 
+use crate::approvals::APPROVAL_PREFIX;
 use crate::{Central, Error, Result, lenient, one};
 use nanoclaw_contract::content::{Choice, Question};
 use nanoclaw_contract::ids::{
@@ -78,6 +79,9 @@ impl Central {
             let owner = "SELECT session_id FROM pending_questions WHERE question_id = ?1";
             if let Some(owner) = one(tx, owner, [&q.question_id], |r| r.get::<_, String>(0))? {
                 return Ok(owner == session.as_str());
+            }
+            if q.question_id.as_str().starts_with(APPROVAL_PREFIX) {
+                return Ok(false);
             }
             let approval = "SELECT 1 FROM pending_approvals WHERE approval_id = ?1
                             UNION ALL SELECT 1 FROM pending_sender_approvals WHERE id = ?1

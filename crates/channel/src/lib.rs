@@ -15,6 +15,7 @@ pub use nanoclaw_contract::ids::{
 };
 use nanoclaw_contract::time::Timestamp;
 pub use nanoclaw_contract::{ids, time};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -227,7 +228,7 @@ pub trait Ingress: Send + Sync + 'static {
 pub struct IngressError(pub String);
 
 /// A message from a platform, every fact stated.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Inbound {
     /// Where it was said.
     pub at: Address,
@@ -257,7 +258,7 @@ pub struct Inbound {
 }
 
 /// Who said it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
     /// The platform's stable id of the person; never a name that people choose.
     pub handle: String,
@@ -266,7 +267,7 @@ pub struct Sender {
 }
 
 /// Whether the agent was addressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Mention {
     /// By name, by reply, or in a direct chat.
     Yes,
@@ -275,7 +276,7 @@ pub enum Mention {
 }
 
 /// What kind of chat it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChatKind {
     /// One person and the agent.
     Direct,
@@ -284,7 +285,7 @@ pub enum ChatKind {
 }
 
 /// A file that came along.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InFile {
     /// `image`, `audio`, `file` …
     pub kind: String,
@@ -292,7 +293,8 @@ pub struct InFile {
     pub name: String,
     /// Its media type.
     pub mime: Option<String>,
-    /// Its bytes.
+    /// Its bytes; never written into JSON.
+    #[serde(skip)]
     pub bytes: Vec<u8>,
 }
 

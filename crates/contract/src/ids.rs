@@ -151,6 +151,11 @@ pub fn mint(prefix: &str, now: crate::time::Timestamp) -> String {
     format!("{prefix}-{}-{tail}", now.as_millisecond())
 }
 
+/// Makes an id that nobody can guess.
+pub fn unguessable(prefix: &str) -> String {
+    format!("{prefix}-{}", uuid::Uuid::new_v4().simple())
+}
+
 /// Where a message comes from or goes to.
 #[derive(
     Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,

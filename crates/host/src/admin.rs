@@ -105,14 +105,7 @@ fn read(host: &Host, request: &Request) -> Result<Answer, HostError> {
             Some(s) => session_in_full(host, &s)?,
             None => return Ok(Err(not_found(of("id")))),
         },
-        "dead-letters-list" => central
-            .dead_letters()?
-            .iter()
-            .map(|d| {
-                json!({"id": d.out_id, "session": d.session_id, "to": d.to.as_ref().map(|a| format!("{}:{}", a.channel_type, a.platform_id)),
-                       "state": d.state.as_str(), "attempts": d.attempts, "last_error": d.last_error, "last_at": d.last_at})
-            })
-            .collect(),
+        "dead-letters-list" => why::dead_letters(host)?,
         "groups-list" => central
             .agents()?
             .iter()
@@ -175,7 +168,7 @@ fn status(host: &Host) -> Result<Value, HostError> {
         "boxes_max": host.config.boxes_max,
         "waiting": host.slots.wanted(),
         "sessions": host.central.count_sessions()?,
-        "dead_letters": host.central.dead_letters()?.len(),
+        "dead_letters": host.central.dead_letters()?.len() + host.central.dead_mail()?.len(),
         "quarantined": quarantined,
     }))
 }
@@ -273,12 +266,12 @@ fn put_aside(host: &Host, dir: &SessionDir, aside: &Path) -> Result<(), HostErro
 
 async fn replay(host: &Arc<Host>, request: &Request) -> Result<Answer, HostError> {
     let (h, id) = (host.clone(), wanted(request));
-    let sessions = blocking(move || why::replay(&h, &id)).await?;
+    let (sessions, lines) = blocking(move || why::replay(&h, &id)).await?;
     for session in &sessions {
         host.revisit(session).await?;
         host.wake(session).dirty();
     }
-    Ok(Ok(json!({"replayed": sessions.len()})))
+    Ok(Ok(json!({"replayed": sessions.len() + lines})))
 }
 
 /// Runs a command of an agent's own `ncl` that somebody approved.

@@ -1,11 +1,42 @@
 //! What somebody must allow before it happens.
+//!
+//! ```text
+//! ask ●─▶ cards ─▶ votes ●─▶ effect, begun ● and ended ●─▶ told
+//! ```
+//!
+//! A request is bound to the hash of its action, shown whole ([`card`]), decided by people whose role
+//! allows it at that moment ([`Host::decide`]), and carried out once ([`settle`]). Its id is the host's, it
+//! is no agent's question, and no agent ever sees it.
 
-use crate::{Host, HostError};
-use nanoclaw_contract::ids::{AgentId, ApprovalId, ChatId, SessionId, UserId};
+pub(crate) mod card;
+pub(crate) mod typed;
+
+use crate::access::{UserFacts, may_admin};
+use crate::{Host, HostError, blocking, boxes, fault, strangers};
+use card::outcome_line;
+use nanoclaw_central::{
+    Approval, ApprovalStatus, CliScope, NewApproval, Opened, Role, Vote, Voted,
+};
+use nanoclaw_channel::{Answer, AnswerOutcome, Question};
+use nanoclaw_contract::ids::{self, AgentId, ApprovalId, ChatId, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest action.
+const ACTION_BYTES_MAX: usize = 64 << 10;
+/// Most open requests of one agent.
+const OPEN_MAX: i64 = 50;
+/// How long a request can be decided.
+const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// The safety net, for clocks that jump.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// How many people must approve what an agent asks for, in `settings`; one if it says nothing.
+const NEEDED: &str = "approvals_needed";
+const PREFIX: &str = "ap";
 
 /// What will happen, to the last argument. Its canonical JSON is what is hashed and shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,9 +58,9 @@ pub(crate) enum Action {
     /// A command of the agent's own `ncl`, with canonical arguments.
     Command { agent: AgentId, command: String, args: BTreeMap<String, Value> },
     /// A stranger may talk to the agent.
-    LetIn { chat: ChatId, agent: AgentId, user: UserId, name: Option<String> },
+    LetIn { chat: ChatId, agent: AgentId, user: UserId, name: String, says: String },
     /// An agent listens in a chat where nobody did.
-    ConnectChat { chat: ChatId, user: UserId, name: Option<String> },
+    ConnectChat { chat: ChatId, user: UserId, name: String, says: String },
 }
 
 /// A request for approval.
@@ -61,23 +92,463 @@ pub(crate) enum Decided {
     Refused(String),
 }
 
+impl Action {
+    /// Which agent it is about.
+    pub(crate) fn agent(&self) -> Option<&AgentId> {
+        match self {
+            Self::InstallPackages { agent, .. }
+            | Self::AddMcpServer { agent, .. }
+            | Self::CreateAgent { by: agent, .. }
+            | Self::Command { agent, .. }
+            | Self::LetIn { agent, .. } => Some(agent),
+            Self::ConnectChat { .. } => None,
+        }
+    }
+
+    /// Whether doing it twice is doing it once.
+    fn is_repeatable(&self) -> bool {
+        matches!(self, Self::LetIn { .. } | Self::ConnectChat { .. })
+    }
+
+    fn to_json(&self) -> Result<String, HostError> {
+        let mut value =
+            serde_json::to_value(self).map_err(|e| HostError::Unknown(format!("action: {e}")))?;
+        value.sort_all_objects();
+        Ok(value.to_string())
+    }
+}
+
+fn hash(payload: &str) -> String {
+    Sha256::digest(payload).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The action of a request, if it is still the one that was asked for.
+fn intact(a: &Approval) -> Result<Action, String> {
+    if a.hash.as_deref() != Some(&hash(&a.payload)) {
+        return Err("the request was changed after it was asked".into());
+    }
+    serde_json::from_str(&a.payload).map_err(|e| format!("the request cannot be read: {e}"))
+}
+
+/// Whether a question is a card of this module.
+pub(crate) fn is_card(q: &Question) -> bool {
+    is_ours(q.question_id.as_str())
+}
+
+fn is_ours(id: &str) -> bool {
+    id.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('-'))
+}
+
 impl Host {
-    /// Asks everybody who may decide. Blocks. Inner error: why nobody can, for who asks.
+    /// ● Asks everybody who may decide. Blocks. Inner error: why nobody can, for who asks.
     pub(crate) fn ask_approval(
         self: &Arc<Self>,
         ask: Ask,
     ) -> Result<Result<ApprovalId, String>, HostError> {
-        drop((ask.action, ask.session, ask.key));
-        Ok(Err("nobody can be asked yet".into()))
+        let Ask { action, session, key } = ask;
+        let payload = action.to_json()?;
+        if payload.len() > ACTION_BYTES_MAX {
+            return Ok(Err(format!(
+                "a request of more than {ACTION_BYTES_MAX} bytes is not shown to anybody"
+            )));
+        }
+        // Ids of rows are the box's own: they name nothing beyond their session.
+        let key = session.as_ref().map_or_else(|| key.clone(), |s| format!("{s}/{key}"));
+        let hash = hash(&payload);
+        match self.central.approval_with_key(&key)? {
+            Some((id, known)) if known.as_ref() == Some(&hash) => return Ok(Ok(id)),
+            Some(_) => return Ok(Err("the same id asked for something else before".into())),
+            None => {}
+        }
+        if self.central.count_open_approvals(action.agent())? >= OPEN_MAX {
+            return Ok(Err(format!("{OPEN_MAX} requests wait for a decision already")));
+        }
+        let agent = self.scope(&action)?;
+        let deciders = self.deciders(agent)?;
+        if deciders.is_empty() {
+            return Ok(Err("there is no owner or admin who could decide".into()));
+        }
+        let id = ApprovalId::parse(ids::unguessable(PREFIX))?;
+        let mut places = BTreeMap::new();
+        for user in deciders {
+            if let Some(at) = self.dm(&user)? {
+                places.entry(at).or_insert(user);
+            }
+        }
+        let people = places
+            .values()
+            .map(|u| self.central.person_of(u))
+            .collect::<Result<BTreeSet<_>, _>>()?;
+        let needed = match action.is_repeatable() {
+            true => 1,
+            false => {
+                self.central.setting(NEEDED)?.and_then(|n| n.parse().ok()).unwrap_or(1u32).max(1)
+            }
+        };
+        if people.len() < needed as usize {
+            return Ok(Err(match people.len() {
+                0 => "no owner or admin can be reached: none of their channels is connected".into(),
+                n => format!("{needed} people must approve, but only {n} can be reached"),
+            }));
+        }
+        let now = self.clock.now();
+        let expires_at = now + EXPIRES_AFTER;
+        let shown = card::describe(self, &action, session.as_ref())?;
+        let new = NewApproval {
+            id: id.clone(),
+            key,
+            session: session.clone(),
+            action: word(&action),
+            payload,
+            hash,
+            agent: action.agent().cloned(),
+            title: shown.title.clone(),
+            options: shown.options.clone(),
+            needed,
+            expires_at,
+        };
+        let cards = places
+            .into_iter()
+            .map(|(at, user)| shown.card(&new, user, &at))
+            .collect::<Result<Vec<_>, _>>()?;
+        let id = match self.central.open_approval(&new, &cards, now) {
+            Ok(Opened::New) => id,
+            Ok(Opened::Same(id)) => return Ok(Ok(id)),
+            Ok(Opened::Taken) => {
+                return Ok(Err("the same id asked for something else before".into()));
+            }
+            Err(nanoclaw_central::Error::Refused(why)) => return Ok(Err(why)),
+            Err(e) => return Err(e.into()),
+        };
+        fault::point("host.approval.asked");
+        self.post.changed.notify_one();
+        self.approvals_changed.notify_one();
+        self.trace(
+            "asked for approval",
+            None,
+            session.as_ref(),
+            None,
+            &format!("{id}: {}", shown.title),
+        );
+        Ok(Ok(id))
     }
 
-    /// Counts a vote: `approve`, `reject`, or the value of another option of the card. Blocks.
+    /// The agent whose admins may decide. What an agent may do everywhere is for those of all agents.
+    fn scope<'a>(&self, action: &'a Action) -> Result<Option<&'a AgentId>, HostError> {
+        let agent = action.agent();
+        if let Action::Command { agent, .. } = action
+            && self.central.config(agent)?.is_some_and(|c| c.cli_scope == CliScope::Global)
+        {
+            return Ok(None);
+        }
+        Ok(agent)
+    }
+
+    /// ● Counts a vote: `approve`, `reject`, or the value of another option of the card. The voter's role
+    /// counts as it is now, wherever the card lies. Blocks.
     pub(crate) fn decide(
         self: &Arc<Self>,
         approval: &ApprovalId,
-        _voter: Voter<'_>,
-        _value: &str,
+        voter: Voter<'_>,
+        value: &str,
     ) -> Result<Decided, HostError> {
-        Ok(Decided::Refused(format!("there is no request {approval}")))
+        let refused = |why: &str| {
+            self.trace("vote refused", None, None, None, &format!("{approval}: {why}"));
+            Ok(Decided::Refused(why.to_owned()))
+        };
+        let Some(a) = self.central.approval(approval)? else {
+            return Ok(Decided::Late(format!("there is no request {approval}")));
+        };
+        if a.hash.is_none() {
+            return refused("an older version asked this; let the agent ask again");
+        }
+        let action = match intact(&a) {
+            Ok(action) => action,
+            Err(why) => return refused(&format!("{why}; it cannot be decided")),
+        };
+        let agent = self.scope(&action)?;
+        if let Voter::Person(user) = voter
+            && !self.may_decide(user, agent)?
+        {
+            return refused("only an owner or an admin may decide this");
+        }
+        if a.status != ApprovalStatus::Pending {
+            return Ok(Decided::Late(outcome_line(&a)));
+        }
+        let connects = matches!(action, Action::ConnectChat { .. });
+        let label = match a.choices().into_iter().find(|c| c.value == value || c.label == value) {
+            Some(c) if c.value == strangers::NEW_AGENT => return self.ask_name(&a, voter),
+            Some(c) => c.selected_label,
+            None if connects && strangers::new_name(value).is_some() => {
+                "✅ Connected to a new agent".into()
+            }
+            None => return refused("that is not one of the options"),
+        };
+        let chosen = a.choices().into_iter().find(|c| c.label == value).map(|c| c.value);
+        let voted = self.vote(&a, voter, chosen.as_deref().unwrap_or(value))?;
+        fault::point("host.approval.voted");
+        Ok(match voted {
+            Voted::Late => {
+                Decided::Late("⌛ Expired: nobody decided in time. Nothing was done.".into())
+            }
+            Voted::Again => Decided::Refused("you have voted already".into()),
+            Voted::Counted(more) => Decided::Taken(format!("{label}; {more} more needed")),
+            Voted::Decided => {
+                settle_soon(self, a.id);
+                Decided::Taken(label)
+            }
+        })
+    }
+
+    fn vote(&self, a: &Approval, voter: Voter<'_>, value: &str) -> Result<Voted, HostError> {
+        let owner = self.central.owners()?.into_iter().next();
+        // Whoever runs the machine is the first owner, also when it comes to one vote each.
+        let (user, name) = match voter {
+            Voter::Operator => (owner.as_ref(), "the operator".to_owned()),
+            Voter::Person(user) => {
+                let name = self.central.user(user)?.and_then(|u| u.name);
+                (Some(user), name.map_or_else(|| user.to_string(), |n| card::visible(&n)))
+            }
+        };
+        let person = user.map(|u| self.central.person_of(u)).transpose()?;
+        let vote = Vote {
+            person: person.as_deref().unwrap_or("operator"),
+            user: user.map_or("operator", UserId::as_str),
+            name: &name,
+            value,
+        };
+        let voted = self.central.vote(&a.id, &vote, self.clock.now())?;
+        self.trace(
+            "vote",
+            None,
+            a.session.as_ref(),
+            None,
+            &format!("{}: {value} by {name}: {voted:?}", a.id),
+        );
+        Ok(voted)
+    }
+
+    fn may_decide(&self, user: &UserId, agent: Option<&AgentId>) -> Result<bool, HostError> {
+        let roles = self.central.roles_of(user)?;
+        Ok(match agent {
+            Some(agent) => may_admin(Some(&UserFacts { roles, member: false }), agent),
+            None => roles
+                .iter()
+                .any(|(role, of)| matches!(role, Role::Owner | Role::Admin) && of.is_none()),
+        })
+    }
+
+    /// The name of a new agent is typed in the direct chat where the card lies.
+    fn ask_name(self: &Arc<Self>, a: &Approval, voter: Voter<'_>) -> Result<Decided, HostError> {
+        let place = match voter {
+            Voter::Operator => None,
+            Voter::Person(user) => self.central.card_place(&a.id, user)?.map(|at| (user, at)),
+        };
+        let Some((user, at)) = place else {
+            return Ok(Decided::Refused(format!(
+                "say the name at once: `ncl approvals approve {} --option new:NAME`",
+                a.id
+            )));
+        };
+        self.central.expect_name(&a.id, Some((user, &at)))?;
+        let key = format!("{}:name:{}", a.id, self.clock.now().as_millisecond());
+        self.say(&key, &at, "What is the new agent's name? Type it here, or `cancel`.".into())?;
+        Ok(Decided::Taken("🆕 Waiting for a name…".into()))
     }
 }
+
+/// A click on a card. Blocks.
+pub(crate) fn clicked(
+    host: &Arc<Host>,
+    answer: &Answer,
+    user: &UserId,
+) -> Result<Option<AnswerOutcome>, HostError> {
+    if !is_ours(answer.question.as_str()) {
+        return Ok(None);
+    }
+    let Ok(id) = ApprovalId::parse(answer.question.as_str()) else {
+        return Ok(Some(AnswerOutcome::Late));
+    };
+    Ok(Some(match host.decide(&id, Voter::Person(user), &answer.value)? {
+        Decided::Taken(label) => AnswerOutcome::Taken { label },
+        Decided::Late(_) => AnswerOutcome::Late,
+        Decided::Refused(why) => AnswerOutcome::Refused { why },
+    }))
+}
+
+/// A card will never arrive. If none of its request's does, nobody can decide. Blocks.
+pub(crate) fn card_lost(host: &Arc<Host>, key: &str, why: &str) -> Result<(), HostError> {
+    let outcome = format!("the card could not be delivered: {why}");
+    for id in host.central.fail_undelivered(key, &outcome)? {
+        settle_soon(host, id);
+    }
+    Ok(())
+}
+
+/// Ends what expires, and begins with what the last host left.
+pub(crate) async fn run(host: Arc<Host>, left: Vec<Approval>) {
+    for a in left {
+        tokio::spawn(settled(host.clone(), a.id, Since::LastHost));
+    }
+    while !host.stopping() {
+        let h = host.clone();
+        let looked = blocking(move || {
+            Ok((h.central.expire_approvals(h.clock.now())?, h.central.next_expiry()?))
+        });
+        let next = match looked.await {
+            Ok((expired, next)) => {
+                expired.into_iter().for_each(|id| settle_soon(&host, id));
+                next
+            }
+            Err(e) => {
+                tracing::error!(error = %e, "requests were not looked up");
+                None
+            }
+        };
+        let latest = tokio::time::Instant::now() + AT_LEAST_EVERY;
+        let until = next.map_or(latest, |at| host.instant_of(at).min(latest));
+        // Either way the next round looks again.
+        drop(tokio::time::timeout_at(until, host.approvals_changed.notified()).await);
+    }
+}
+
+/// Who decided.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// This host, just now.
+    Now,
+    /// The last one, which did not come to an end with it.
+    LastHost,
+}
+
+fn settle_soon(host: &Arc<Host>, id: ApprovalId) {
+    tokio::spawn(settled(host.clone(), id, Since::Now));
+}
+
+async fn settled(host: Arc<Host>, id: ApprovalId, since: Since) {
+    if let Err(e) = settle(&host, &id, since).await {
+        tracing::error!(%id, error = %e, "a decided request was not settled; the next start tries again");
+    }
+}
+
+/// Carries out what was decided, and tells everybody.
+async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), HostError> {
+    let (h, its) = (host.clone(), id.clone());
+    let begun = blocking(move || {
+        let Some(a) = h.central.approval(&its)? else { return Ok(None) };
+        let begun = match a.status {
+            ApprovalStatus::Approved => h.central.begin_applying(&its)?,
+            ApprovalStatus::Applying => since == Since::LastHost,
+            _ => false,
+        };
+        Ok(begun.then_some(a))
+    })
+    .await?;
+    fault::point("host.approval.begun");
+    if let Some(a) = begun {
+        let outcome = match intact(&a) {
+            Err(why) => Err(why),
+            Ok(action) if a.status == ApprovalStatus::Applying && !action.is_repeatable() => Err(
+                "the host stopped in the middle of it. It may have happened or not: look, and ask again if not".into(),
+            ),
+            Ok(action) => {
+                say_begun(host, &a, &action).await?;
+                let effect = tokio::spawn(apply(host.clone(), a.clone(), action));
+                effect.await.unwrap_or_else(|_| Err("the host failed in the middle of it".into()))
+            }
+        };
+        fault::point("host.approval.applied");
+        let (h, its) = (host.clone(), id.clone());
+        blocking(move || {
+            let (status, text) = match outcome {
+                Ok(text) => (ApprovalStatus::Done, text),
+                Err(why) => (ApprovalStatus::Failed, why),
+            };
+            Ok(h.central.finish_approval(&its, status, &text)?)
+        })
+        .await?;
+        fault::point("host.approval.finished");
+    }
+    let (h, its) = (host.clone(), id.clone());
+    blocking(move || tell(&h, &its)).await
+}
+
+/// What takes a while says so first.
+async fn say_begun(host: &Arc<Host>, a: &Approval, action: &Action) -> Result<(), HostError> {
+    if !matches!(action, Action::InstallPackages { .. }) {
+        return Ok(());
+    }
+    let (h, a) = (host.clone(), a.clone());
+    blocking(move || edit_cards(&h, &a, &format!("{} It is being done.", card::decided_line(&a))))
+        .await
+}
+
+fn edit_cards(host: &Arc<Host>, a: &Approval, line: &str) -> Result<(), HostError> {
+    for key in host.central.cards_of(&a.id)? {
+        host.mail_edit(&key, &format!("**{}**\n{line}", a.title))?;
+    }
+    Ok(())
+}
+
+/// Tells who asked and who could decide. Every part of it is done once, however often this runs.
+fn tell(host: &Arc<Host>, id: &ApprovalId) -> Result<(), HostError> {
+    let Some(a) = host.central.approval(id)? else { return Ok(()) };
+    if matches!(
+        a.status,
+        ApprovalStatus::Pending | ApprovalStatus::Approved | ApprovalStatus::Applying
+    ) {
+        return Ok(());
+    }
+    if let Ok(action) = intact(&a) {
+        strangers::closed(host, &a, &action)?;
+    }
+    let line = outcome_line(&a);
+    edit_cards(host, &a, &line)?;
+    if let Some(session) = a.session.as_ref().filter(|_| a.agent.is_some()) {
+        let text = format!("Your request \"{}\": {line}", a.title);
+        match host.tell_agent(session, id.as_str(), &text, true) {
+            // The session is gone, and with it who asked.
+            Ok(()) | Err(HostError::Unknown(_)) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    host.trace("request closed", None, a.session.as_ref(), None, &format!("{id}: {line}"));
+    Ok(host.central.approval_told(id)?)
+}
+
+async fn apply(host: Arc<Host>, a: Approval, action: Action) -> Result<String, String> {
+    let (host, session) = (&host, a.session.as_ref());
+    match action {
+        Action::InstallPackages { agent, apt, npm, .. } => {
+            boxes::install_packages(host, &agent, &apt, &npm, session).await
+        }
+        Action::AddMcpServer { agent, name, command, args, env, .. } => {
+            let server = boxes::McpServer { name, command, args, env };
+            boxes::add_mcp_server(host, &agent, &server, session).await
+        }
+        Action::CreateAgent { by, name, instructions } => {
+            crate::team::create_agent(host, &by, &name, instructions.as_deref(), session).await
+        }
+        Action::Command { agent, command, args } => {
+            crate::admin::run_approved(host, &agent, &command, &args).await
+        }
+        Action::LetIn { .. } | Action::ConnectChat { .. } => {
+            strangers::apply(host, &a, &action).await.map_err(|e| e.to_string())
+        }
+    }
+}
+
+fn word(action: &Action) -> String {
+    match action {
+        Action::InstallPackages { .. } => "install_packages",
+        Action::AddMcpServer { .. } => "add_mcp_server",
+        Action::CreateAgent { .. } => "create_agent",
+        Action::Command { .. } => "cli_command",
+        Action::LetIn { .. } => "let_in",
+        Action::ConnectChat { .. } => "connect_chat",
+    }
+    .into()
+}
+
+#[cfg(test)]
+mod tests;

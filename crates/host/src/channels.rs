@@ -121,8 +121,12 @@ impl Host {
     /// A channel is up: what waited for it goes out now, not at its next retry.
     async fn wake_waiting_for(self: &Arc<Self>, channel: &ChannelType) {
         let (host, channel) = (self.clone(), channel.clone());
-        let waiting =
-            crate::blocking(move || Ok(host.central.retry_now(&channel, host.clock.now())?)).await;
+        let waiting = crate::blocking(move || {
+            host.central.retry_mail_now(&channel, host.clock.now())?;
+            host.post.changed.notify_one();
+            Ok(host.central.retry_now(&channel, host.clock.now())?)
+        })
+        .await;
         match waiting {
             Ok(sessions) => {
                 for id in sessions {

@@ -7,7 +7,7 @@ use crate::access::UserFacts;
 use crate::engage::Said;
 use crate::route::{self, Decision, Facts, Filtered, Listener, Routed, Threads};
 use crate::session::Files;
-use crate::{Host, HostError, blocking, fault};
+use crate::{Host, HostError, approvals, blocking, fault, strangers};
 use async_trait::async_trait;
 use nanoclaw_central::{
     Agent, Chat, Dropped, EngageMode, IgnoredPolicy, OpenQuestion, SenderScope, Session,
@@ -36,24 +36,7 @@ impl Ingress for Door {
         if self.0.stopping() {
             return Err(IngressError("the host is stopping".into()));
         }
-        let host = self.0.clone();
-        let written = blocking(move || accept(&host, message))
-            .await
-            .map_err(|e| IngressError(e.to_string()))?;
-        for w in written.iter().filter(|w| w.trigger == Trigger::Wake) {
-            let handle = self.0.wake(&w.session.id);
-            if let (Some(at), Some(channel)) =
-                (w.follow.clone(), self.0.channels.get(&w.reply.channel_type))
-            {
-                tokio::spawn(async move { channel.subscribe(&at).await });
-            }
-            if w.pushed == Pushed::New {
-                handle.awaited_at(w.reply.clone());
-                let (host, to) = (self.0.clone(), w.reply.clone());
-                tokio::spawn(async move { host.typing(&to, nanoclaw_channel::Typing::On).await });
-            }
-        }
-        Ok(())
+        push(&self.0, message).await.map_err(|e| IngressError(e.to_string()))
     }
 
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
@@ -66,6 +49,28 @@ impl Ingress for Door {
         }
         Ok(outcome)
     }
+}
+
+/// Writes a message wherever it belongs, and wakes who is meant.
+pub(crate) async fn push(host: &Arc<Host>, message: Inbound) -> Result<(), HostError> {
+    let h = host.clone();
+    for w in blocking(move || accept(&h, message)).await?.iter() {
+        if w.trigger != Trigger::Wake {
+            continue;
+        }
+        let handle = host.wake(&w.session.id);
+        if let (Some(at), Some(channel)) =
+            (w.follow.clone(), host.channels.get(&w.reply.channel_type))
+        {
+            tokio::spawn(async move { channel.subscribe(&at).await });
+        }
+        if w.pushed == Pushed::New {
+            handle.awaited_at(w.reply.clone());
+            let (host, to) = (host.clone(), w.reply.clone());
+            tokio::spawn(async move { host.typing(&to, nanoclaw_channel::Typing::On).await });
+        }
+    }
+    Ok(())
 }
 
 /// A message in one inbox.
@@ -91,6 +96,9 @@ fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError>
         Some(person) => known(host, person, &message.sender)?,
         None => person(host, &message.at.channel_type, &message.sender)?,
     };
+    if approvals::typed::take(host, &message, &user)? {
+        return Ok(Vec::new());
+    }
     if let Some(session) = typed_answer(host, &message, &user)? {
         return Ok(session.into_iter().collect());
     }
@@ -222,6 +230,9 @@ fn act(
     all: &[Listening],
 ) -> Result<Vec<Written>, HostError> {
     if all.is_empty() {
+        if let Some(done) = strangers::nobody_home(host, message, chat, user)? {
+            strangers::note(host, message, &done);
+        }
         drop_(host, message, chat, user, None, "no_agent_wired")?;
         return Ok(Vec::new());
     }
@@ -257,6 +268,12 @@ fn act(
             Decision::Keep(_) => Trigger::Context,
             Decision::Ignore(_) | Decision::Refuse(_) | Decision::Filtered(_) => {
                 decline(host, message, chat, &routed)?;
+                if matches!(&routed.decision, Decision::Refuse(refusal) if refusal.ask) {
+                    let agent = &routed.wiring.agent;
+                    let done = strangers::at_the_door(host, message, chat, agent, user)?;
+                    let id = row_id(message, chat, routed.wiring)?;
+                    host.trace("nobody vouched for it", Some(&id), None, None, &done);
+                }
                 let record = match &routed.decision {
                     Decision::Refuse(refusal) => refusal.record,
                     _ => "no_agent_engaged",
@@ -291,7 +308,7 @@ fn decline(
     host.trace("not for this agent", Some(&id), None, None, routed.decision.why());
     if let Decision::Filtered(Filtered { reply: Some(reply), .. }) = &routed.decision {
         let to = message.reply.clone().unwrap_or_else(|| message.at.clone());
-        host.notify(to, format!("denied:{id}"), reply.clone());
+        host.say(&format!("denied:{id}"), &to, reply.clone())?;
     }
     Ok(())
 }
@@ -465,6 +482,10 @@ fn take_answer(
     host: &Arc<Host>,
     answer: &Answer,
 ) -> Result<(AnswerOutcome, Option<Session>), HostError> {
+    let user = person(host, &answer.channel, &answer.sender)?;
+    if let Some(outcome) = approvals::clicked(host, answer, &user)? {
+        return Ok((outcome, None));
+    }
     let Some(question) = host.central.question(&answer.question)? else {
         return Ok((AnswerOutcome::Late, None));
     };
@@ -480,7 +501,6 @@ fn take_answer(
     else {
         return refused("that is not one of the options");
     };
-    let user = person(host, &answer.channel, &answer.sender)?;
     match close(host, &question, &chosen.value, &user)? {
         Some((session, _)) => {
             Ok((AnswerOutcome::Taken { label: chosen.selected_label }, Some(session)))

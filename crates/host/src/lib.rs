@@ -25,11 +25,13 @@ mod notice;
 mod outbound;
 mod plan;
 mod pressure;
+mod reach;
 mod route;
 mod session;
 mod slots;
 mod start;
 mod strain;
+mod strangers;
 mod tasks;
 mod team;
 mod watch;
@@ -46,7 +48,7 @@ use nanoclaw_central::Central;
 use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId};
 use nanoclaw_contract::time::SharedClock;
 use nanoclaw_driver::Driver;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -72,8 +74,10 @@ pub(crate) struct Host {
     pub(crate) adopted: Mutex<BTreeMap<SessionId, String>>,
     /// Boxes being stopped for sessions in line.
     pub(crate) evicting: Mutex<Vec<tokio::time::Instant>>,
-    /// Lines of the host itself that were said.
-    pub(crate) said: Mutex<BTreeSet<String>>,
+    /// Lines of the host itself on their way.
+    pub(crate) post: mail::Post,
+    /// The next expiry of a request changed.
+    pub(crate) approvals_changed: Notify,
     /// The index of due times changed.
     pub(crate) due_changed: Notify,
     pub(crate) stop: AtomicBool,

@@ -774,7 +774,9 @@ impl<'a> Live<'a> {
             let text = format!(
                 "⚠️ I cannot start right now and will keep trying. Your message is safe. ({why})"
             );
-            self.host.notify_chat(&self.session, "wake", &text).await;
+            // The next outage is worth a line of its own.
+            let key = format!("wake-{}", self.host.clock.now().as_millisecond());
+            self.host.notify_chat(&self.session, &key, &text).await;
         }
         // The next step finds the backoff, and sleeps.
         Ok(Next::Wait(Some(Instant::now())))

@@ -1,17 +1,13 @@
 //! What the host itself says: a note to an agent, a line in a chat, a word to the owner.
 
 use crate::session::Files;
-use crate::{Host, HostError, blocking, lock};
+use crate::{Host, HostError, blocking};
 use nanoclaw_central::Session;
-use nanoclaw_channel::{Body, Outgoing};
+use nanoclaw_channel::Body;
 use nanoclaw_contract::content::Chat;
 use nanoclaw_contract::ids::{Address, ChannelType, MessageId, PlatformId, SessionId};
 use nanoclaw_contract::message::{AGENT_CHANNEL, InKind, NewIn, Trigger};
 use std::sync::Arc;
-use std::time::Duration;
-
-/// How often a line from the host is tried.
-const TRIES: u32 = 5;
 
 impl Host {
     /// Tells the agent something. It reads it with its next message; a note never wakes it, so that a
@@ -86,80 +82,51 @@ impl Host {
 
     /// Says something in the chat of a session. The same key again is the same line.
     pub(crate) async fn notify_chat(self: &Arc<Self>, session: &Session, key: &str, text: &str) {
-        let (host, its) = (self.clone(), session.clone());
-        match blocking(move || host.home(&its)).await {
-            Ok(Some(to)) => {
-                self.notify(to, format!("notice:{}:{key}", session.id), text.to_owned());
-            }
-            Ok(None) => {}
-            Err(e) => tracing::error!(error = %e, "no notice could be sent"),
-        }
-    }
-
-    /// Tells the owner, wherever an owner can be reached.
-    pub(crate) fn notify_owner(self: &Arc<Self>, key: &str, text: &str) {
-        let (host, key, text) = (self.clone(), key.to_owned(), text.to_owned());
-        tokio::spawn(async move {
-            let h = host.clone();
-            let to = blocking(move || h.owner_chat()).await;
-            match to {
-                Ok(Some(to)) => host.notify(to, format!("owner:{key}"), text),
-                Ok(None) => tracing::warn!(text, "there is no owner to tell"),
-                Err(e) => tracing::error!(error = %e, "the owner was not told"),
-            }
+        let (host, its, key, text) =
+            (self.clone(), session.clone(), key.to_owned(), text.to_owned());
+        let said = blocking(move || match host.home(&its)? {
+            Some(to) => host.say(&format!("notice:{}:{key}", its.id), &to, text),
+            None => Ok(()),
         });
+        if let Err(e) = said.await {
+            tracing::error!(error = %e, "no notice could be sent");
+        }
     }
 
-    /// The first direct chat of an owner: where they were last reached, or the channel they are from.
-    fn owner_chat(&self) -> Result<Option<Address>, HostError> {
-        for owner in self.central.owners()? {
-            let Some((channel, handle)) = owner.as_str().split_once(':') else { continue };
-            let (channel, handle) = (ChannelType::parse(channel)?, PlatformId::parse(handle)?);
-            let known = match self.central.user_dm(&owner, &channel)? {
-                Some(chat) => self.central.chat(&chat)?,
-                None => self.central.chat_by_address(&channel, &handle)?,
-            };
-            if let Some(chat) = known {
-                return Ok(Some(Address {
-                    channel_type: chat.channel_type,
-                    platform_id: chat.platform_id,
-                    thread_id: None,
-                }));
-            }
-        }
-        Ok(None)
-    }
-
-    pub(crate) fn notify(self: &Arc<Self>, to: Address, key: String, markdown: String) {
-        if !lock(&self.said).insert(key.clone()) {
-            return;
-        }
-        let host = self.clone();
+    /// Tells the owner, wherever an owner can be reached; the same thing once a day.
+    pub(crate) fn notify_owner(self: &Arc<Self>, key: &str, text: &str) {
+        let day = self.clock.now().as_second() / 86_400;
+        let (host, key, text) = (self.clone(), format!("owner:{key}:{day}"), text.to_owned());
         tokio::spawn(async move {
-            let message = Outgoing {
-                to,
-                body: Body::Text { markdown, files: Vec::new() },
-                key: key.clone(),
-                reply_to: None,
-            };
-            for attempt in 1..=TRIES {
-                match host.send(&message).await {
-                    crate::dispatch::Outcome::Sent(_) => break,
-                    crate::dispatch::Outcome::Rejected { why } => {
-                        tracing::warn!(why, "a notice was rejected");
-                        break;
-                    }
-                    crate::dispatch::Outcome::Retry { after, why } => {
-                        tracing::debug!(why, "a notice waits");
-                        let wait = after.unwrap_or_else(|| crate::outbound::backoff(attempt));
-                        tokio::time::sleep(wait.min(Duration::from_secs(60))).await;
+            let told = blocking(move || {
+                for owner in host.central.owners()? {
+                    if let Some(to) = host.known_dm(&owner)? {
+                        return host.say(&key, &to, text);
                     }
                 }
-            }
-            if key.starts_with("notice:") && key.ends_with(":wake") {
-                // The next outage is worth a line of its own.
-                lock(&host.said).remove(&key);
+                tracing::warn!(text, "there is no owner to tell");
+                Ok(())
+            });
+            if let Err(e) = told.await {
+                tracing::error!(error = %e, "the owner was not told");
             }
         });
+    }
+
+    /// A line of text to a chat; left out where too many wait already. Blocks.
+    pub(crate) fn say(
+        self: &Arc<Self>,
+        key: &str,
+        to: &Address,
+        text: String,
+    ) -> Result<(), HostError> {
+        match self.mail(key, to, Body::Text { markdown: text, files: Vec::new() }) {
+            // Too many wait there: nothing that hangs on this line may fail for it.
+            Err(HostError::Central(nanoclaw_central::Error::Refused(why))) => {
+                tracing::warn!(key, why, "a line of the host is left out");
+                Ok(())
+            }
+            said => said,
+        }
     }
 }

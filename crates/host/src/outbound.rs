@@ -36,7 +36,7 @@ const BACKLOG_MAX: i64 = 10_000;
 /// How long a look at the outbox may take, whatever a box has made of it.
 const READ_MAX: Duration = Duration::from_secs(10);
 /// How long one send may take before it counts as failed.
-const SEND_MAX: Duration = Duration::from_secs(60);
+pub(crate) const SEND_MAX: Duration = Duration::from_secs(60);
 /// How long a message is tried.
 const TRY_FOR: Duration = Duration::from_secs(24 * 3600);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
@@ -412,12 +412,10 @@ impl<'a> Pass<'a> {
                 fault::point("host.attempt.outcome");
                 Ok(true)
             }
-            Outcome::Retry { after, why }
-                if now.duration_since(first_at)
-                    < jiff::SignedDuration::try_from(TRY_FOR).unwrap_or_default() =>
-            {
-                let at =
-                    now + after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
+            Outcome::Retry { after, why } => {
+                let Some(at) = again(attempt, first_at, now, after) else {
+                    return self.give_up(row, "dead", &why).await;
+                };
                 let detail = format!(
                     "attempt {attempt}, again after {}: {why}",
                     nanoclaw_contract::time::iso(at)
@@ -438,7 +436,6 @@ impl<'a> Pass<'a> {
                 self.later(at);
                 Ok(false)
             }
-            Outcome::Retry { why, .. } => self.give_up(row, "dead", &why).await,
             Outcome::Rejected { why } => self.give_up(row, "rejected", &why).await,
         }
     }
@@ -553,8 +550,20 @@ impl<'a> Pass<'a> {
     }
 }
 
+/// When something is tried again whose n-th attempt failed; `None`: it was tried long enough.
+pub(crate) fn again(
+    attempt: u32,
+    first_at: Timestamp,
+    now: Timestamp,
+    after: Option<Duration>,
+) -> Option<Timestamp> {
+    let tried = Duration::try_from(now.duration_since(first_at)).unwrap_or_default();
+    let wait = after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
+    (tried < TRY_FOR).then(|| now + wait)
+}
+
 /// How long to wait after the n-th failed attempt.
-pub(crate) fn backoff(attempt: u32) -> Duration {
+fn backoff(attempt: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(1 << attempt.saturating_sub(1).min(20)).min(BACKOFF_MAX)
 }
 

@@ -67,7 +67,8 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         recent: Mutex::default(),
         adopted: Mutex::default(),
         evicting: Mutex::default(),
-        said: Mutex::default(),
+        post: crate::mail::Post::default(),
+        approvals_changed: Notify::new(),
         due_changed: Notify::new(),
         stop: AtomicBool::new(false),
     });
@@ -75,6 +76,11 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     let watching = host.clone();
     tokio::spawn(async move { watching.watch.run().await });
     tokio::spawn(due::run(host.clone()));
+    tokio::spawn(crate::mail::run(host.clone()));
+    // Read before anybody can decide more.
+    let h = host.clone();
+    let decided = blocking(move || Ok(h.central.unsettled_approvals()?)).await?;
+    tokio::spawn(crate::approvals::run(host.clone(), decided));
     tokio::spawn(strain::run(host.clone()));
     if crashed {
         tokio::spawn(due::recover(host.clone()));
@@ -91,7 +97,10 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     }
     let tidy = host.clone();
     tokio::spawn(blocking(move || {
-        tidy.central.prune_deliveries(tidy.clock.now() - DELIVERIES_KEPT)?;
+        let before = tidy.clock.now() - DELIVERIES_KEPT;
+        tidy.central.prune_deliveries(before)?;
+        tidy.central.prune_mail(before)?;
+        tidy.central.prune_approvals(before)?;
         Ok(tidy.central.prune_trace(TRACE_ROWS_MAX)?)
     }));
     Ok(Started { host })

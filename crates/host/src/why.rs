@@ -2,6 +2,7 @@
 
 use crate::{Host, HostError};
 use nanoclaw_admin::wire::{Code, Failure};
+use nanoclaw_contract::ids::{Address, SessionId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -38,13 +39,28 @@ pub(crate) fn why(host: &Host, id: &str) -> Result<Result<Value, Failure>, HostE
     Ok(Ok(steps.collect()))
 }
 
-/// The outbound message's dead letter, put back on its way; how many there were.
-pub(crate) fn replay(
-    host: &Host,
-    which: &str,
-) -> Result<Vec<nanoclaw_contract::ids::SessionId>, HostError> {
-    if which == "all" {
-        return Ok(host.central.revive_all()?);
+/// What was given up: messages of agents, and lines of the host itself.
+pub(crate) fn dead_letters(host: &Host) -> Result<Value, HostError> {
+    let to = |a: &Address| format!("{}:{}", a.channel_type, a.platform_id);
+    let of_agents = host.central.dead_letters()?.into_iter().map(|d| {
+        json!({"id": d.out_id, "session": d.session_id, "to": d.to.as_ref().map(to),
+               "state": d.state.as_str(), "attempts": d.attempts, "last_error": d.last_error, "last_at": d.last_at})
+    });
+    let of_host = host.central.dead_mail()?.into_iter().map(|m| {
+        json!({"id": m.key, "session": null, "to": to(&m.to),
+               "state": m.state.as_str(), "attempts": m.attempts, "last_error": m.last_error, "last_at": m.last_at})
+    });
+    Ok(of_agents.chain(of_host).collect())
+}
+
+/// Puts a dead letter, or all of them, back on its way: the sessions that wrote some, and how many lines of
+/// the host there were.
+pub(crate) fn replay(host: &Host, which: &str) -> Result<(Vec<SessionId>, usize), HostError> {
+    let one = Some(which).filter(|w| *w != "all");
+    let lines = host.central.revive_mail(one, host.clock.now())?;
+    host.post.changed.notify_one();
+    if one.is_none() {
+        return Ok((host.central.revive_all()?, lines));
     }
     let mut sessions = Vec::new();
     for dead in host.central.dead_letters()?.into_iter().filter(|d| d.out_id.as_str() == which) {
@@ -52,5 +68,5 @@ pub(crate) fn replay(
             sessions.push(dead.session_id);
         }
     }
-    Ok(sessions)
+    Ok((sessions, lines))
 }

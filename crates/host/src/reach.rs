@@ -1,0 +1,94 @@
+//! Who may decide about an agent, and where people are reached directly.
+
+use crate::{Host, HostError};
+use nanoclaw_central::{Chat, ChatKind, Role, UnknownSenderPolicy};
+use nanoclaw_contract::ids::{self, Address, AgentId, ChannelType, ChatId, PlatformId, UserId};
+use nanoclaw_contract::time::iso;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a platform may take to open a direct chat.
+const OPEN_MAX: Duration = Duration::from_secs(10);
+
+impl Host {
+    /// The admins of this agent, then those of all agents, then the owners, each under all of their
+    /// identities. Blocks.
+    pub(crate) fn deciders(&self, agent: Option<&AgentId>) -> Result<Vec<UserId>, HostError> {
+        let mut all = Vec::new();
+        if agent.is_some() {
+            all.extend(self.central.holders(Role::Admin, agent)?);
+        }
+        all.extend(self.central.holders(Role::Admin, None)?);
+        all.extend(self.central.owners()?);
+        let mut people: Vec<UserId> = Vec::new();
+        for user in all {
+            for identity in self.central.identities_of(&user)? {
+                if !people.contains(&identity) {
+                    people.push(identity);
+                }
+            }
+        }
+        Ok(people)
+    }
+
+    /// Where a person was reached directly before. Blocks.
+    pub(crate) fn known_dm(&self, user: &UserId) -> Result<Option<Address>, HostError> {
+        let Some((channel, handle)) = user.as_str().split_once(':') else { return Ok(None) };
+        let (channel, handle) = (ChannelType::parse(channel)?, PlatformId::parse(handle)?);
+        let chat = match self.central.user_dm(user, &channel)? {
+            Some(chat) => self.central.chat(&chat)?,
+            None => self.central.chat_by_address(&channel, &handle)?,
+        };
+        Ok(chat.filter(|c| c.kind == ChatKind::Direct).map(|c| address(&c)))
+    }
+
+    /// Where a person is reached directly: known, or opened now. Blocks, and may ask the platform.
+    pub(crate) fn dm(self: &Arc<Self>, user: &UserId) -> Result<Option<Address>, HostError> {
+        if let Some(known) = self.known_dm(user)? {
+            return Ok(Some(known));
+        }
+        let Some((channel, handle)) = user.as_str().split_once(':') else { return Ok(None) };
+        let channel_type = ChannelType::parse(channel)?;
+        let Some(channel) = self.channels.get(&channel_type) else { return Ok(None) };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Ok(None) };
+        let opened = runtime
+            .block_on(async { tokio::time::timeout(OPEN_MAX, channel.open_dm(handle)).await });
+        let platform_id = match opened {
+            Ok(Ok(id)) => id,
+            Ok(Err(e)) => {
+                tracing::warn!(%user, error = %e, "no direct chat");
+                return Ok(None);
+            }
+            Err(_) => return Ok(None),
+        };
+        let now = self.clock.now();
+        let chat = match self.central.chat_by_address(&channel_type, &platform_id)? {
+            Some(chat) if chat.kind == ChatKind::Group => return Ok(None),
+            Some(chat) => chat,
+            None => {
+                let chat = Chat {
+                    id: ChatId::parse(ids::mint("mg", now))?,
+                    channel_type: channel_type.clone(),
+                    platform_id,
+                    name: self.central.user(user)?.and_then(|u| u.name),
+                    kind: ChatKind::Direct,
+                    policy: UnknownSenderPolicy::Strict,
+                    denied_at: None,
+                    created_at: iso(now),
+                };
+                self.central.create_chat(&chat)?;
+                chat
+            }
+        };
+        self.central.put_user_dm(user, &channel_type, &chat.id, now)?;
+        Ok(Some(address(&chat)))
+    }
+}
+
+fn address(chat: &Chat) -> Address {
+    Address {
+        channel_type: chat.channel_type.clone(),
+        platform_id: chat.platform_id.clone(),
+        thread_id: None,
+    }
+}
