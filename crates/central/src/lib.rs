@@ -30,7 +30,7 @@ pub use chats::{Chat, ChatKind, UnknownSenderPolicy};
 pub use deliveries::{Delivery, DeliveryState};
 pub use destinations::{DestinationTarget, destination_name};
 pub use drops::{DropRow, Dropped};
-pub use mail::{Mail, NewMail};
+pub use mail::{Mail, MailEnd, NewMail};
 pub use people::{Role, RoleRow, User};
 pub use questions::{OpenQuestion, QUESTIONS_PER_SESSION_MAX};
 pub use sessions::{ContainerStatus, Session};

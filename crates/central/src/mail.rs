@@ -44,6 +44,30 @@ pub struct NewMail {
     pub body: String,
 }
 
+/// How an attempt at a line ended.
+#[derive(Debug, Clone, Copy)]
+pub enum MailEnd<'a> {
+    /// The platform has it, under this id.
+    Sent(Option<&'a PlatformMessageId>),
+    /// It is tried again.
+    Retry {
+        /// Not before this time.
+        at: Timestamp,
+        /// What happened.
+        why: &'a str,
+    },
+    /// The platform will never take it.
+    Rejected {
+        /// What it said.
+        why: &'a str,
+    },
+    /// It is given up.
+    Dead {
+        /// What happened last.
+        why: &'a str,
+    },
+}
+
 macro_rules! select {
     ($rest:literal) => {
         concat!(
@@ -141,15 +165,13 @@ impl Central {
     }
 
     /// Records how an attempt ended.
-    pub fn finish_mail(
-        &self,
-        key: &str,
-        state: DeliveryState,
-        next_at: Option<Timestamp>,
-        id: Option<&PlatformMessageId>,
-        error: Option<&str>,
-        now: Timestamp,
-    ) -> Result<()> {
+    pub fn finish_mail(&self, key: &str, end: &MailEnd<'_>, now: Timestamp) -> Result<()> {
+        let (state, next_at, id, error) = match end {
+            MailEnd::Sent(id) => (DeliveryState::Sent, None, *id, None),
+            MailEnd::Retry { at, why } => (DeliveryState::Pending, Some(*at), None, Some(*why)),
+            MailEnd::Rejected { why } => (DeliveryState::Rejected, None, None, Some(*why)),
+            MailEnd::Dead { why } => (DeliveryState::Dead, None, None, Some(*why)),
+        };
         self.run(
             "record the attempt",
             "UPDATE mail SET state = ?2, next_at = COALESCE(?3, next_at), last_at = ?6, last_error = ?5,

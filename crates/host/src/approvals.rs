@@ -18,7 +18,7 @@ use nanoclaw_central::{
     Approval, ApprovalStatus, CliScope, NewApproval, Opened, Role, Vote, Voted,
 };
 use nanoclaw_channel::{Answer, AnswerOutcome, Question};
-use nanoclaw_contract::ids::{self, AgentId, ApprovalId, ChatId, SessionId, UserId};
+use nanoclaw_contract::ids::{self, Address, AgentId, ApprovalId, ChatId, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -76,6 +76,7 @@ pub(crate) struct Ask {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Voter<'a> {
     /// Whoever runs the machine: counts as an owner.
+    #[cfg_attr(not(test), expect(dead_code, reason = "`ncl approvals` votes with it"))]
     Operator,
     /// A person on a platform.
     Person(&'a UserId),
@@ -139,6 +140,9 @@ fn is_ours(id: &str) -> bool {
     id.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with('-'))
 }
 
+/// Direct chats with whom each belongs to, and how many people must approve.
+struct Audience(BTreeMap<Address, UserId>, u32);
+
 impl Host {
     /// ● Asks everybody who may decide. Blocks. Inner error: why nobody can, for who asks.
     pub(crate) fn ask_approval(
@@ -163,34 +167,11 @@ impl Host {
         if self.central.count_open_approvals(action.agent())? >= OPEN_MAX {
             return Ok(Err(format!("{OPEN_MAX} requests wait for a decision already")));
         }
-        let agent = self.scope(&action)?;
-        let deciders = self.deciders(agent)?;
-        if deciders.is_empty() {
-            return Ok(Err("there is no owner or admin who could decide".into()));
-        }
-        let id = ApprovalId::parse(ids::unguessable(PREFIX))?;
-        let mut places = BTreeMap::new();
-        for user in deciders {
-            if let Some(at) = self.dm(&user)? {
-                places.entry(at).or_insert(user);
-            }
-        }
-        let people = places
-            .values()
-            .map(|u| self.central.person_of(u))
-            .collect::<Result<BTreeSet<_>, _>>()?;
-        let needed = match action.is_repeatable() {
-            true => 1,
-            false => {
-                self.central.setting(NEEDED)?.and_then(|n| n.parse().ok()).unwrap_or(1u32).max(1)
-            }
+        let Audience(places, needed) = match self.audience(&action)? {
+            Ok(audience) => audience,
+            Err(why) => return Ok(Err(why)),
         };
-        if people.len() < needed as usize {
-            return Ok(Err(match people.len() {
-                0 => "no owner or admin can be reached: none of their channels is connected".into(),
-                n => format!("{needed} people must approve, but only {n} can be reached"),
-            }));
-        }
+        let id = ApprovalId::parse(ids::unguessable(PREFIX))?;
         let now = self.clock.now();
         let expires_at = now + EXPIRES_AFTER;
         let shown = card::describe(self, &action, session.as_ref())?;
@@ -231,6 +212,38 @@ impl Host {
             &format!("{id}: {}", shown.title),
         );
         Ok(Ok(id))
+    }
+
+    /// Where everybody is reached who may decide, and how many of them must approve.
+    fn audience(self: &Arc<Self>, action: &Action) -> Result<Result<Audience, String>, HostError> {
+        let deciders = self.deciders(self.scope(action)?)?;
+        if deciders.is_empty() {
+            return Ok(Err("there is no owner or admin who could decide".into()));
+        }
+        let mut places = Audience(BTreeMap::new(), 1);
+        for user in deciders {
+            if let Some(at) = self.dm(&user)? {
+                places.0.entry(at).or_insert(user);
+            }
+        }
+        let people = places
+            .0
+            .values()
+            .map(|u| self.central.person_of(u))
+            .collect::<Result<BTreeSet<_>, _>>()?;
+        if !action.is_repeatable() {
+            places.1 =
+                self.central.setting(NEEDED)?.and_then(|n| n.parse().ok()).unwrap_or(1).max(1);
+        }
+        Ok(match people.len() {
+            0 => {
+                Err("no owner or admin can be reached: none of their channels is connected".into())
+            }
+            n if n < places.1 as usize => {
+                Err(format!("{} people must approve, but only {n} can be reached", places.1))
+            }
+            _ => Ok(places),
+        })
     }
 
     /// The agent whose admins may decide. What an agent may do everywhere is for those of all agents.

@@ -7,7 +7,7 @@
 use crate::dispatch::Outcome;
 use crate::outbound::{SEND_MAX, again};
 use crate::{Host, HostError, approvals, blocking, fault, lock};
-use nanoclaw_central::{DeliveryState, Mail, NewMail};
+use nanoclaw_central::{DeliveryState, Mail, MailEnd, NewMail};
 use nanoclaw_channel::{Body, Outgoing, Question};
 use nanoclaw_contract::ids::{Address, PlatformMessageId};
 use serde::{Deserialize, Serialize};
@@ -164,24 +164,18 @@ async fn send_next(host: &Arc<Host>, to: &Address) -> Result<bool, HostError> {
     let h = host.clone();
     blocking(move || {
         let (now, key) = (h.clock.now(), &line.key);
-        let give_up = |state, why: &str| -> Result<(), HostError> {
-            tracing::warn!(key, why, "a line of the host was not delivered");
-            h.central.finish_mail(key, state, None, None, Some(why), now)?;
-            approvals::card_lost(&h, key, why)
-        };
-        match outcome {
-            Outcome::Sent(id) => {
-                let sent = DeliveryState::Sent;
-                h.central.finish_mail(key, sent, None, id.as_ref(), None, now)?;
-            }
-            Outcome::Rejected { why } => give_up(DeliveryState::Rejected, &why)?,
-            Outcome::Retry { after, why } => match again(attempt, first_at, now, after) {
-                Some(at) => {
-                    let pending = DeliveryState::Pending;
-                    h.central.finish_mail(key, pending, Some(at), None, Some(&why), now)?;
-                }
-                None => give_up(DeliveryState::Dead, &why)?,
+        let end = match &outcome {
+            Outcome::Sent(id) => MailEnd::Sent(id.as_ref()),
+            Outcome::Rejected { why } => MailEnd::Rejected { why },
+            Outcome::Retry { after, why } => match again(attempt, first_at, now, *after) {
+                Some(at) => MailEnd::Retry { at, why },
+                None => MailEnd::Dead { why },
             },
+        };
+        h.central.finish_mail(key, &end, now)?;
+        if let MailEnd::Rejected { why } | MailEnd::Dead { why } = end {
+            tracing::warn!(key, why, "a line of the host was not delivered");
+            approvals::card_lost(&h, key, why)?;
         }
         Ok(true)
     })

@@ -188,6 +188,12 @@ impl Started {
         }
     }
 
+    /// The host itself, for tests of its parts.
+    #[cfg(test)]
+    pub(crate) fn host(&self) -> Arc<Host> {
+        self.host.clone()
+    }
+
     /// The door of the host, for channels that tests bring.
     pub fn ingress(&self) -> Arc<dyn nanoclaw_channel::Ingress> {
         Arc::new(inbound::Door(self.host.clone()))
