@@ -1,5 +1,6 @@
 //! The tests of the central database, by noun.
 
+mod approvals;
 mod deliveries;
 mod install;
 mod people;

