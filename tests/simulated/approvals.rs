@@ -2,6 +2,7 @@
 
 use super::strangers::{card, grant, says, user};
 use super::{EVER, Sim};
+use anyhow::Context as _;
 use nanoclaw_central::{EngageMode, Role, UnknownSenderPolicy};
 use nanoclaw_contract::ids::AgentId;
 use nanoclaw_contract::time::Timestamp;
@@ -22,12 +23,12 @@ async fn knock(sim: &mut Sim) -> anyhow::Result<AgentId> {
 }
 
 /// The code that is typed for the request that lies in this chat.
-async fn code(sim: &Sim, chat: &str) -> String {
+async fn code(sim: &Sim, chat: &str) -> anyhow::Result<String> {
     says(sim, chat, "Reply with one of these:").await;
     let texts = sim.rig.platform.texts(chat);
-    let text = texts.iter().rfind(|t| t.contains("Reply with one of these:")).expect("a card");
-    let line = text.lines().find(|l| l.starts_with("- `")).expect("an option");
-    line.trim_start_matches("- `").split(' ').next().expect("a code").to_owned()
+    let card = texts.iter().rfind(|t| t.contains("Reply with one of these:"));
+    let line = card.and_then(|t| t.lines().find_map(|l| l.strip_prefix("- `")));
+    Ok(line.and_then(|l| l.split(' ').next()).context("no code")?.to_owned())
 }
 
 fn types(sim: &Sim, id: &str, text: &str) {
@@ -93,10 +94,10 @@ async fn who_lost_the_role_decides_nothing() -> anyhow::Result<()> {
     grant(&sim, "fake:chief", Role::Admin, None)?;
     let agent = knock(&mut sim).await?;
     let id = card(&sim, "chief", 1).await.question.expect("an id");
-    sim.rig.central()?.revoke_role(&user("fake:chief"), Role::Admin, None)?;
+    sim.rig.central()?.revoke_role(&user("fake:chief")?, Role::Admin, None)?;
     let click = sim.rig.platform.click(&id, "approve", "chief").await;
     assert!(click.is_some_and(|c| c.starts_with("refused")));
-    assert!(!sim.rig.central()?.is_member(&user("fake:eve"), &agent)?);
+    assert!(!sim.rig.central()?.is_member(&user("fake:eve")?, &agent)?);
     sim.stop().await;
     Ok(())
 }
@@ -139,7 +140,7 @@ async fn a_request_is_answered_by_typing_where_there_are_no_buttons() -> anyhow:
     let mut sim = Sim::new("typed")?;
     grant(&sim, "fakemail:boss", Role::Owner, None)?;
     knock(&mut sim).await?;
-    let code = code(&sim, "boss").await;
+    let code = code(&sim, "boss").await?;
     types(&sim, "t1", "1");
     types(&sim, "t2", &format!("{code} 7"));
     says(&sim, "boss", "That is not one of the options of this request.").await;
@@ -170,7 +171,7 @@ async fn a_word_is_enough_for_one_request_only() -> anyhow::Result<()> {
     assert!(sim.rig.platform.until(EVER, two).await);
     types(&sim, "t1", "allow");
     says(&sim, "boss", "More than one request is open here.").await;
-    let code = code(&sim, "boss").await;
+    let code = code(&sim, "boss").await?;
     types(&sim, "t2", &format!("{code} deny"));
     says(&sim, "boss", "❌ Denied by boss.").await;
     types(&sim, "t3", "allow");
@@ -185,10 +186,10 @@ async fn a_linked_identity_decides_like_its_person() -> anyhow::Result<()> {
     let mut sim = Sim::new("linked")?;
     grant(&sim, "fakemail:boss", Role::Owner, None)?;
     let central = sim.rig.central()?;
-    central.upsert_user(&user("fake:gavriel"), "fake", None, Timestamp::now())?;
-    central.link_users(&user("fakemail:boss"), &user("fake:gavriel"), Timestamp::now())?;
+    central.upsert_user(&user("fake:gavriel")?, "fake", None, Timestamp::now())?;
+    central.link_users(&user("fakemail:boss")?, &user("fake:gavriel")?, Timestamp::now())?;
     knock(&mut sim).await?;
-    code(&sim, "boss").await;
+    code(&sim, "boss").await?;
     let id = card(&sim, "gavriel", 1).await.question.expect("an id");
     let click = sim.rig.platform.click(&id, "approve", "gavriel").await;
     assert_eq!(click.as_deref(), Some("taken: ✅ Allowed"));
