@@ -261,11 +261,14 @@ impl Central {
         self.one("look for the request", sql, [prefix], |r| r.get(0))
     }
 
-    /// How many requests about this agent (or about none) wait for votes.
-    pub fn count_open_approvals(&self, agent: Option<&AgentId>) -> Result<i64> {
-        let sql = "SELECT COUNT(*) FROM pending_approvals
-                   WHERE agent_group_id IS ?1 AND status = 'pending' AND hash IS NOT NULL";
-        Ok(self.one("count the requests", sql, [agent], |r| r.get(0))?.unwrap_or(0))
+    /// How many requests about this agent (or about none) wait for votes: those that sessions ask for, or
+    /// those that nobody's session does.
+    pub fn count_open_approvals(&self, agent: Option<&AgentId>, of_sessions: bool) -> Result<i64> {
+        let sql = "SELECT COUNT(*) FROM pending_approvals WHERE agent_group_id IS ?1
+                   AND (session_id IS NOT NULL) = ?2 AND status = 'pending' AND hash IS NOT NULL";
+        let count =
+            self.one("count the requests", sql, params![agent, of_sessions], |r| r.get(0))?;
+        Ok(count.unwrap_or(0))
     }
 
     /// Counts a vote. Any rejection decides; otherwise as many as are needed.

@@ -28,8 +28,10 @@ use std::time::Duration;
 
 /// Longest action.
 const ACTION_BYTES_MAX: usize = 64 << 10;
-/// Most open requests of one agent.
-const OPEN_MAX: i64 = 50;
+/// Most open requests that one agent asks for.
+const ASKED_MAX: i64 = 10;
+/// Most open requests about people who want to talk to one agent, or about chats.
+const STRANGERS_MAX: i64 = 50;
 /// How long a request can be decided.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// The safety net, for clocks that jump.
@@ -164,8 +166,9 @@ impl Host {
             Some(_) => return Ok(Err("the same id asked for something else before".into())),
             None => {}
         }
-        if self.central.count_open_approvals(action.agent())? >= OPEN_MAX {
-            return Ok(Err(format!("{OPEN_MAX} requests wait for a decision already")));
+        let max = if session.is_some() { ASKED_MAX } else { STRANGERS_MAX };
+        if self.central.count_open_approvals(action.agent(), session.is_some())? >= max {
+            return Ok(Err(format!("{max} requests wait for a decision already")));
         }
         let Audience(places, needed) = match self.audience(&action)? {
             Ok(audience) => audience,
@@ -292,9 +295,8 @@ impl Host {
         let label = match a.choices().into_iter().find(|c| c.value == value || c.label == value) {
             Some(c) if c.value == strangers::NEW_AGENT => return self.ask_name(&a, voter),
             Some(c) => c.selected_label,
-            None if connects && strangers::new_name(value).is_some() => {
-                "✅ Connected to a new agent".into()
-            }
+            // Said by name: a new agent, or one that the card had no room for.
+            None if connects && strangers::is_agent(self, value)? => "✅ Connected".into(),
             None => return refused("that is not one of the options"),
         };
         let chosen = a.choices().into_iter().find(|c| c.label == value).map(|c| c.value);
@@ -519,7 +521,9 @@ fn tell(host: &Arc<Host>, id: &ApprovalId) -> Result<(), HostError> {
     edit_cards(host, &a, &line)?;
     if let Some(session) = a.session.as_ref().filter(|_| a.agent.is_some()) {
         let text = format!("Your request \"{}\": {line}", a.title);
-        match host.tell_agent(session, id.as_str(), &text, true) {
+        // Not the id itself: the box reads its inbox.
+        let key = format!("decided-{}", ids::stable(id.as_str()).simple());
+        match host.tell_agent(session, &key, &text, true) {
             // The session is gone, and with it who asked.
             Ok(()) | Err(HostError::Unknown(_)) => {}
             Err(e) => return Err(e),

@@ -1,9 +1,9 @@
 //! The one process: it accepts, decides, delivers, and looks after every box.
 //!
 //! Read [`inbound`] for a message's way in, [`live`] for a session's life, [`outbound`] for a message's
-//! way out. Decisions are pure ([`route`], [`engage`], [`access`], [`gate`], [`authorize`],
-//! [`liveness`]); their callers act. The host never follows a path that a box can write, never says a
-//! platform's name, and never lets one session wait for another.
+//! way out, [`approvals`] and [`strangers`] for what people decide. Decisions are pure ([`route`],
+//! [`engage`], [`access`], [`gate`], [`authorize`], [`liveness`]); their callers act. The host never follows
+//! a path that a box can write, never says a platform's name, and never lets one session wait for another.
 
 mod access;
 mod actions;

@@ -44,12 +44,13 @@ impl Host {
 
     /// Where a person is reached directly: known, or opened now. Blocks, and may ask the platform.
     pub(crate) fn dm(self: &Arc<Self>, user: &UserId) -> Result<Option<Address>, HostError> {
-        if let Some(known) = self.known_dm(user)? {
-            return Ok(Some(known));
-        }
         let Some((channel, handle)) = user.as_str().split_once(':') else { return Ok(None) };
-        let channel_type = ChannelType::parse(channel)?;
-        let Some(channel) = self.channels.get(&channel_type) else { return Ok(None) };
+        let (known, channel_type) = (self.known_dm(user)?, ChannelType::parse(channel)?);
+        // A chat that only happens to be called like the person is asked for first.
+        if known.is_some() && self.central.user_dm(user, &channel_type)?.is_some() {
+            return Ok(known);
+        }
+        let Some(channel) = self.channels.get(&channel_type) else { return Ok(known) };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Ok(None) };
         let opened = runtime
             .block_on(async { tokio::time::timeout(OPEN_MAX, channel.open_dm(handle)).await });

@@ -1,7 +1,7 @@
 //! People and chats that nobody vouched for yet: their messages wait, somebody is asked, and what waited
 //! takes its ordinary way in once there is a yes.
 
-use crate::approvals::{Action, Ask};
+use crate::approvals::{Action, Ask, card::visible};
 use crate::{Host, HostError, blocking, fault, inbound};
 use nanoclaw_central::{
     Agent, Approval, ApprovalStatus, Chat, ChatKind, EngageMode, Hold, IgnoredPolicy, SenderScope,
@@ -31,19 +31,30 @@ pub(crate) fn new_name(value: &str) -> Option<&str> {
     value.strip_prefix("new:").map(str::trim).filter(|name| !name.is_empty())
 }
 
+/// Whether the value of an option names an agent: one that is there, or one to be made.
+pub(crate) fn is_agent(host: &Host, value: &str) -> Result<bool, HostError> {
+    Ok(match value.strip_prefix("connect:").map(AgentId::parse) {
+        Some(Ok(id)) => host.central.agent(&id)?.is_some(),
+        Some(Err(_)) => false,
+        None => new_name(value).is_some(),
+    })
+}
+
 /// What can be done with a chat where no agent listens.
 pub(crate) fn options(host: &Host) -> Result<Vec<Choice>, HostError> {
-    let mut options: Vec<_> = host
-        .central
-        .agents()?
-        .into_iter()
-        .take(AGENTS_MAX)
-        .map(|a| Choice {
-            label: format!("Connect to {}", a.name),
-            selected_label: format!("✅ Connected to {}", a.name),
+    let agents = host.central.agents()?;
+    let option = |a: &Agent| {
+        let mut name = visible(&a.name);
+        if agents.iter().filter(|other| other.name == a.name).count() > 1 {
+            name = format!("{name} ({})", a.folder);
+        }
+        Choice {
+            label: format!("Connect to {name}"),
+            selected_label: format!("✅ Connected to {name}"),
             value: format!("connect:{}", a.id),
-        })
-        .collect();
+        }
+    };
+    let mut options: Vec<_> = agents.iter().take(AGENTS_MAX).map(option).collect();
     for (label, selected, value) in
         [("New agent", "🆕 Waiting for a name…", NEW_AGENT), ("Reject", "🙅 Rejected", "reject")]
     {
