@@ -34,6 +34,13 @@ const ASKED_MAX: i64 = 10;
 const STRANGERS_MAX: i64 = 50;
 /// How long a request can be decided.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long to wait before somebody is let in again where that failed: messages hang on it.
+const STRANGERS_AGAIN: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+];
 /// The safety net, for clocks that jump.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// How many people must approve what an agent asks for, in `settings`; one if it says nothing.
@@ -550,7 +557,17 @@ async fn apply(host: Arc<Host>, a: Approval, action: Action) -> Result<String, S
             crate::admin::run_approved(host, &agent, &command, &args).await
         }
         Action::LetIn { .. } | Action::ConnectChat { .. } => {
-            strangers::apply(host, &a, &action).await.map_err(|e| e.to_string())
+            let mut waits = STRANGERS_AGAIN.iter();
+            loop {
+                match (strangers::apply(host, &a, &action).await, waits.next()) {
+                    (Ok(text), _) => return Ok(text),
+                    (Err(e), None) => return Err(e.to_string()),
+                    (Err(e), Some(wait)) => {
+                        tracing::warn!(id = %a.id, error = %e, "a stranger is let in later");
+                        tokio::time::sleep(*wait).await;
+                    }
+                }
+            }
         }
     }
 }

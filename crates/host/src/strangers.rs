@@ -272,18 +272,27 @@ pub(crate) async fn apply(
     Ok(said)
 }
 
-/// The messages that wait for a request, whole again.
+/// The messages that wait for a request, whole again. One that is damaged does not keep the others.
 fn waiting(host: &Host, id: &ApprovalId) -> Result<Vec<Inbound>, HostError> {
     let mut all = Vec::new();
     for json in host.central.held_messages(id)? {
-        let mut message: Inbound = serde_json::from_str(&json)
-            .map_err(|e| HostError::Inbox(format!("a message that waited cannot be read: {e}")))?;
+        let mut message: Inbound = match serde_json::from_str(&json) {
+            Ok(message) => message,
+            Err(e) => {
+                tracing::error!(%id, error = %e, "a message that waited cannot be read");
+                continue;
+            }
+        };
         let dir = files(host, id, &message);
-        for (n, file) in message.files.iter_mut().enumerate() {
-            let path = dir.join(n.to_string());
-            file.bytes = std::fs::read(&path)
-                .map_err(|e| HostError::Io(format!("read {}", path.display()), e))?;
-        }
+        let mut numbers = 0..;
+        message.files.retain_mut(|file| {
+            let path = dir.join(numbers.next().unwrap_or(0).to_string());
+            let read = std::fs::read(&path).map(|bytes| file.bytes = bytes);
+            if let Err(e) = &read {
+                tracing::error!(path = %path.display(), error = %e, "a file that waited is gone");
+            }
+            read.is_ok()
+        });
         all.push(message);
     }
     Ok(all)
