@@ -6,8 +6,8 @@ mod channels;
 mod outage;
 mod routing;
 mod sessions;
-mod tasks;
 mod strangers;
+mod tasks;
 
 use async_trait::async_trait;
 use nanoclaw_channel::ChannelDef;
