@@ -7,8 +7,8 @@ mod outage;
 mod questions;
 mod routing;
 mod sessions;
-mod tasks;
 mod strangers;
+mod tasks;
 mod team;
 
 use async_trait::async_trait;
