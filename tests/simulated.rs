@@ -4,10 +4,12 @@ mod approvals;
 mod boxes;
 mod channels;
 mod outage;
+mod questions;
 mod routing;
 mod sessions;
 mod strangers;
 mod tasks;
+mod team;
 
 use async_trait::async_trait;
 use nanoclaw_channel::ChannelDef;

@@ -30,6 +30,8 @@ pub enum Manner {
     Echoes,
     /// It takes messages on and shows no sign of life any more.
     Hangs,
+    /// It answers at once, but never takes what the host answers to its runner.
+    Deaf,
     /// It works for so long before it answers, and shows it.
     Works(Duration),
 }
@@ -100,7 +102,7 @@ impl Driver for FakeDriver {
             while !*ended.borrow_and_update() {
                 let (workspace, now) = (Workspace::at(&workspace), clock.as_ref().map(|c| c.now()));
                 let every = match manner {
-                    Manner::Echoes => LOOK_EVERY,
+                    Manner::Echoes | Manner::Deaf => LOOK_EVERY,
                     Manner::Hangs | Manner::Works(_) => Duration::from_secs(5),
                 };
                 let look = move || match manner {
@@ -109,7 +111,8 @@ impl Driver for FakeDriver {
                         claim_all(&workspace)?;
                         beat(&workspace, now)
                     }
-                    Manner::Works(_) | Manner::Echoes => answer_all(&workspace, now),
+                    Manner::Works(_) | Manner::Echoes => answer_all(&workspace, now, 100),
+                    Manner::Deaf => answer_all(&workspace, now, 0),
                 };
                 // A failed look is a look too early; the next one finds more.
                 drop(tokio::task::spawn_blocking(look).await);
@@ -181,21 +184,21 @@ fn beat(workspace: &Workspace, now: Option<Timestamp>) -> Result<(), nanoclaw_co
     std::fs::rename(fresh, path).map_err(io)
 }
 
-/// Answers every waiting message with `echo: <text>`, one answer for each, in one commit. A task whose
-/// prompt says `!fail` fails.
+/// Answers every waiting message with `echo: <text>`, one answer for each, in one commit; and takes so many
+/// answers of the host. A task whose prompt says `!fail` fails.
 fn answer_all(
     workspace: &Workspace,
     clock: Option<Timestamp>,
+    system: usize,
 ) -> Result<(), nanoclaw_contract::Error> {
     let now = Timestamp::now();
     let inbox = InboxReader::open(&workspace.inbound())?;
     let mut outbox = Outbox::open(&workspace.outbound(), now)?;
-    let rows = inbox.pending(
-        Look::First,
-        &outbox.acks()?,
-        100,
-        clock.unwrap_or(now + Duration::from_secs(400 * 86_400)),
-    )?;
+    let until = clock.unwrap_or(now + Duration::from_secs(400 * 86_400));
+    let acks = outbox.acks()?;
+    let mut rows = inbox.pending(Look::First, &acks, 100, until)?;
+    rows.extend(inbox.system(&acks, system, until)?);
+    rows.sort_by_key(|r| r.seq);
     if !rows.iter().any(|r| r.trigger == Trigger::Wake) {
         return Ok(());
     }

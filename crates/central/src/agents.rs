@@ -7,7 +7,7 @@ use nanoclaw_contract::ids::AgentId;
 use nanoclaw_contract::time::{Timestamp, iso};
 use nanoclaw_contract::words;
 use rusqlite::types::Type;
-use rusqlite::{Row, params};
+use rusqlite::{Row, Transaction, params};
 use serde_json::Value;
 
 /// Longest folder name.
@@ -145,32 +145,7 @@ impl Central {
 
     /// Makes an agent and its configuration.
     pub fn create_agent(&self, agent: &Agent) -> Result<()> {
-        if !is_folder_name(&agent.folder) || !agent.id.is_safe_name() {
-            return Err(Error::Refused(format!(
-                "{:?} cannot be an agent's folder: use up to {FOLDER_BYTES_MAX} letters, digits, - and _, \
-                 begin with a letter or digit, and not \"global\"",
-                agent.folder
-            )));
-        }
-        self.tx("create the agent", |tx| {
-            let taken = "SELECT 1 FROM agent_groups WHERE folder = ?1 COLLATE NOCASE";
-            if one(tx, taken, [&agent.folder], |_| Ok(()))?.is_some() {
-                return Err(Error::Refused(format!(
-                    "the folder {:?} belongs to another agent; choose another one",
-                    agent.folder
-                )));
-            }
-            tx.execute(
-                "INSERT INTO agent_groups (id, name, folder, agent_provider, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![agent.id, agent.name, agent.folder, agent.provider, agent.created_at],
-            )?;
-            tx.execute(
-                "INSERT INTO container_configs (agent_group_id, updated_at) VALUES (?1, ?2)",
-                params![agent.id, agent.created_at],
-            )?;
-            Ok(())
-        })
+        self.tx("create the agent", |tx| insert_agent(tx, agent))
     }
 
     /// How the agent's box is set up.
@@ -231,6 +206,33 @@ impl Central {
         )
         .map(drop)
     }
+}
+
+pub(crate) fn insert_agent(tx: &Transaction<'_>, agent: &Agent) -> Result<()> {
+    if !is_folder_name(&agent.folder) || !agent.id.is_safe_name() {
+        return Err(Error::Refused(format!(
+            "{:?} cannot be an agent's folder: use up to {FOLDER_BYTES_MAX} letters, digits, - and _, \
+             begin with a letter or digit, and not \"global\"",
+            agent.folder
+        )));
+    }
+    let taken = "SELECT 1 FROM agent_groups WHERE folder = ?1 COLLATE NOCASE";
+    if one(tx, taken, [&agent.folder], |_| Ok(()))?.is_some() {
+        return Err(Error::Refused(format!(
+            "the folder {:?} belongs to another agent; choose another one",
+            agent.folder
+        )));
+    }
+    tx.execute(
+        "INSERT INTO agent_groups (id, name, folder, agent_provider, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![agent.id, agent.name, agent.folder, agent.provider, agent.created_at],
+    )?;
+    tx.execute(
+        "INSERT INTO container_configs (agent_group_id, updated_at) VALUES (?1, ?2)",
+        params![agent.id, agent.created_at],
+    )?;
+    Ok(())
 }
 
 fn json(r: &Row<'_>, column: usize) -> rusqlite::Result<Value> {

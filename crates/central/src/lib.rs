@@ -21,6 +21,7 @@ mod sessions;
 mod state;
 mod strangers;
 mod tasks;
+mod team;
 mod trace;
 mod wirings;
 
@@ -32,7 +33,7 @@ pub use destinations::{DestinationTarget, destination_name};
 pub use drops::{DropRow, Dropped};
 pub use mail::{Mail, MailEnd, NewMail};
 pub use people::{Role, RoleRow, User};
-pub use questions::{OpenQuestion, QUESTIONS_PER_SESSION_MAX};
+pub use questions::{OpenQuestion, QUESTIONS_PER_SESSION_MAX, question_id};
 pub use sessions::{ContainerStatus, Session};
 pub use state::{BoxRow, WakeFailure, wake_backoff};
 pub use strangers::{HELD_MAX, Hold};

@@ -30,6 +30,7 @@ const PREFIX: &str = "nanoclaw-rs-";
 /// Ours, in order.
 const OURS: &[(&str, &str)] = &[
     ("nanoclaw-rs-host-state", include_str!("sql/0002_host_state.sql")),
+    ("nanoclaw-rs-team", include_str!("sql/0004_team.sql")),
     ("nanoclaw-rs-approvals", include_str!("sql/0003_approvals.sql")),
     ("nanoclaw-rs-tasks", include_str!("sql/0005_tasks.sql")),
 ];

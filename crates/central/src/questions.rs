@@ -1,13 +1,13 @@
 //! Questions that wait for a person's answer (`pending_questions`).
 //!
-//! The id comes from a box. It opens a question once, for the session that asked, and never stands for
-//! somebody else's question or approval.
+//! The id on a card is the host's own: it follows from the session and from the id that the box chose, and no
+//! box can choose one that stands for somebody else's question or approval.
 
 use crate::approvals::APPROVAL_PREFIX;
-use crate::{Central, Error, Result, lenient, one};
+use crate::{Central, Error, Result, lenient};
 use nanoclaw_contract::content::{Choice, Question};
 use nanoclaw_contract::ids::{
-    Address, ChannelType, OutId, PlatformId, QuestionId, SessionId, ThreadId,
+    Address, ChannelType, OutId, PlatformId, QuestionId, SessionId, ThreadId, stable,
 };
 use nanoclaw_contract::time::{Timestamp, iso};
 use rusqlite::types::Type;
@@ -19,8 +19,10 @@ pub const QUESTIONS_PER_SESSION_MAX: i64 = 100;
 /// A question that waits for its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenQuestion {
-    /// Its id, chosen in the box.
+    /// Its id on the card.
     pub id: QuestionId,
+    /// The id that the box knows it by.
+    pub asked_as: QuestionId,
     /// Who asks.
     pub session: SessionId,
     /// The outbound row that asked.
@@ -33,12 +35,20 @@ pub struct OpenQuestion {
     pub options: Vec<Choice>,
     /// When it was asked.
     pub created_at: String,
+    /// Whether the agent stopped waiting.
+    pub late: bool,
+}
+
+/// The id on the card of a question that a session asks under an id of its own.
+pub fn question_id(session: &SessionId, asked_as: &QuestionId) -> Result<QuestionId> {
+    let id = format!("q-{}", stable(&format!("question\n{session}\n{asked_as}")));
+    QuestionId::parse(id).map_err(|e| Error::Refused(e.to_string()))
 }
 
 macro_rules! columns {
     () => {
         "question_id, session_id, message_out_id, channel_type, platform_id, thread_id, title,
-         options_json, created_at "
+         options_json, created_at, COALESCE(asked_as, question_id), late "
     };
 }
 
@@ -59,12 +69,14 @@ fn question(r: &Row<'_>) -> rusqlite::Result<OpenQuestion> {
         options: serde_json::from_str(&r.get::<_, String>(7)?)
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(7, Type::Text, Box::new(e)))?,
         created_at: r.get(8)?,
+        asked_as: r.get(9)?,
+        late: r.get(10)?,
     })
 }
 
 impl Central {
-    /// Opens a question that was asked at this address. The same one again changes nothing. False if the
-    /// id stands for something else already; then nothing was written.
+    /// Opens a question that was asked at this address; its id on the card. The same one again changes
+    /// nothing.
     pub fn put_question(
         &self,
         q: &Question,
@@ -72,31 +84,21 @@ impl Central {
         out: &OutId,
         at: &Address,
         now: Timestamp,
-    ) -> Result<bool> {
+    ) -> Result<QuestionId> {
         let options = serde_json::to_string(&q.options)
             .map_err(|e| Error::Refused(format!("the options cannot be written: {e}")))?;
+        if q.question_id.as_str().starts_with(APPROVAL_PREFIX) {
+            return Err(Error::Refused(format!("the question id {} is taken", q.question_id)));
+        }
+        let id = question_id(session, &q.question_id)?;
         self.tx("open the question", |tx| {
-            let owner = "SELECT session_id FROM pending_questions WHERE question_id = ?1";
-            if let Some(owner) = one(tx, owner, [&q.question_id], |r| r.get::<_, String>(0))? {
-                return Ok(owner == session.as_str());
-            }
-            if q.question_id.as_str().starts_with(APPROVAL_PREFIX) {
-                return Ok(false);
-            }
-            let approval = "SELECT 1 FROM pending_approvals WHERE approval_id = ?1
-                            UNION ALL SELECT 1 FROM pending_sender_approvals WHERE id = ?1
-                            UNION ALL SELECT 1 FROM pending_channel_approvals WHERE messaging_group_id = ?1";
-            if one(tx, approval, [&q.question_id], |_| Ok(()))?.is_some() {
-                return Ok(false);
-            }
             tx.execute(
-                concat!(
-                    "INSERT INTO pending_questions (",
-                    columns!(),
-                    ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
-                ),
+                "INSERT INTO pending_questions (question_id, session_id, message_out_id, channel_type,
+                   platform_id, thread_id, title, options_json, created_at, asked_as)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+                 ON CONFLICT (question_id) DO NOTHING",
                 params![
-                    q.question_id,
+                    id,
                     session,
                     out,
                     at.channel_type,
@@ -104,7 +106,8 @@ impl Central {
                     at.thread_id,
                     q.title,
                     options,
-                    iso(now)
+                    iso(now),
+                    q.question_id
                 ],
             )?;
             // A box that asks without end loses its own oldest questions.
@@ -113,8 +116,14 @@ impl Central {
                    WHERE session_id = ?1 ORDER BY rowid DESC LIMIT -1 OFFSET ?2)",
                 params![session, QUESTIONS_PER_SESSION_MAX],
             )?;
-            Ok(true)
+            Ok(id)
         })
+    }
+
+    /// Notes that the agent stopped waiting.
+    pub fn expire_question(&self, id: &QuestionId) -> Result<()> {
+        let sql = "UPDATE pending_questions SET late = 1 WHERE question_id = ?1";
+        self.run("note that nobody waits", sql, [id]).map(drop)
     }
 
     /// The open question with this id.
@@ -123,7 +132,7 @@ impl Central {
         self.one("read the question", sql, [id], question)
     }
 
-    /// The open questions of a chat or thread, the latest first, for answers that are typed.
+    /// The questions of a chat or thread whose agents wait, the latest first, for answers that are typed.
     pub fn questions_in_chat(
         &self,
         channel: &ChannelType,
@@ -134,7 +143,7 @@ impl Central {
             "SELECT ",
             columns!(),
             "FROM pending_questions WHERE channel_type = ?1 AND platform_id = ?2 AND thread_id IS ?3
-             ORDER BY created_at DESC, rowid DESC"
+               AND late = 0 ORDER BY created_at DESC, rowid DESC"
         );
         self.list("pending_questions", sql, params![channel, platform, thread], question)
     }
@@ -144,7 +153,6 @@ impl Central {
         let sql =
             concat!("DELETE FROM pending_questions WHERE question_id = ?1 RETURNING ", columns!());
         // Read to its end, so that the deletion is committed.
-        let mut taken = self.list("pending_questions", sql, [id], question)?;
-        Ok(taken.pop())
+        Ok(self.list("pending_questions", sql, [id], question)?.pop())
     }
 }

@@ -94,7 +94,24 @@ fn find_agent_shared(conn: &Connection, agent: &AgentId) -> rusqlite::Result<Opt
     one(conn, sql, [agent], session)
 }
 
-fn insert(conn: &Connection, s: &Session) -> rusqlite::Result<()> {
+/// Where agents write to: the session that chats share, or else the newest that is no task's own.
+pub(crate) fn find_for_letters(
+    conn: &Connection,
+    agent: &AgentId,
+) -> rusqlite::Result<Option<Session>> {
+    let sql = select!(
+        "WHERE agent_group_id = ?1 AND COALESCE(status, 'active') = 'active'
+           AND COALESCE(thread_id, '') NOT LIKE 'task:%'
+         ORDER BY thread_id IS NULL AND EXISTS (
+             SELECT 1 FROM messaging_group_agents w
+             WHERE w.messaging_group_id = sessions.messaging_group_id
+               AND w.agent_group_id = sessions.agent_group_id AND w.session_mode = 'agent-shared'
+           ) DESC, created_at DESC, id DESC LIMIT 1"
+    );
+    one(conn, sql, [agent], session)
+}
+
+pub(crate) fn insert(conn: &Connection, s: &Session) -> rusqlite::Result<()> {
     conn.prepare_cached(
         "INSERT INTO sessions (id, agent_group_id, messaging_group_id, thread_id, agent_provider, status,
            container_status, last_active, created_at)
@@ -129,15 +146,6 @@ impl Central {
     ) -> Result<Option<Session>> {
         find(&self.lock(), agent, Some(chat), thread)
             .map_err(|e| crate::Error::of("find the session", e))
-    }
-
-    /// The newest active session of the agent, of any chat or thread.
-    pub fn newest_session_of_agent(&self, agent: &AgentId) -> Result<Option<Session>> {
-        let sql = select!(
-            "WHERE agent_group_id = ?1 AND COALESCE(status, 'active') = 'active'
-             ORDER BY created_at DESC, id DESC LIMIT 1"
-        );
-        self.one("find the session", sql, [agent], session)
     }
 
     /// The session that all chats of the agent share.

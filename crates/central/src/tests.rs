@@ -7,6 +7,7 @@ mod people;
 mod questions;
 mod sessions;
 mod state;
+mod team;
 mod wirings;
 
 use crate::*;

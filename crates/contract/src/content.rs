@@ -128,6 +128,12 @@ pub enum System {
         /// Who chose.
         #[serde(default)]
         user_id: String,
+        /// What people call them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user_name: Option<String>,
+        /// The heading of the question.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
     },
     /// The answer to an `ncl` call.
     #[serde(rename_all = "camelCase")]

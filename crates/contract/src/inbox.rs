@@ -2,8 +2,10 @@
 //!
 //! Durable point: a message is received when [`Inbox::push`] returns.
 
+mod letters;
 mod tasks;
 
+pub use letters::{HOPS, Letter};
 pub use tasks::{Change, FAILS_MAX, Live, Order, TASK_BYTES_MAX, check_size};
 
 use crate::ids::{
@@ -20,6 +22,8 @@ use std::path::Path;
 use std::time::Duration;
 
 const BUSY: Duration = Duration::from_secs(5);
+/// How long an answer to the runner itself wakes it. One that no runner took by then would wake for ever.
+const ANSWER_WAKES: Duration = Duration::from_secs(600);
 /// How a reader waits for a commit that is under way: it was woken by it, so the end is near.
 const SOON: (i32, Duration) = (200, Duration::from_micros(500));
 const LATER: (i32, Duration) = (490, Duration::from_millis(10));
@@ -199,12 +203,14 @@ impl Inbox {
             .conn
             .prepare_cached(
                 "SELECT process_after, COALESCE(tries, 0) > 0 AND kind <> 'task' FROM messages_in
-                 WHERE status = 'pending' AND trigger = 1 ORDER BY seq",
+                 WHERE status = 'pending' AND trigger = 1 AND NOT (kind = 'system' AND timestamp < ?1)
+                 ORDER BY seq",
             )
             .step("look for due rows")?;
         let mut due = Due::Never;
+        let stale = time::iso(now.checked_sub(ANSWER_WAKES).unwrap_or(now));
         let rows = query
-            .query_map([], |r| Ok((r.get::<_, Option<String>>(0)?, r.get::<_, bool>(1)?)))
+            .query_map([stale], |r| Ok((r.get::<_, Option<String>>(0)?, r.get::<_, bool>(1)?)))
             .step("look for due rows")?;
         for row in rows {
             let (text, holds) = row.step("look for due rows")?;
@@ -528,6 +534,16 @@ impl InboxReader {
             }
         }
         Ok(out)
+    }
+
+    /// What was answered to the question with this id, whether or not anybody heard it.
+    pub fn answer(&self, question: &str) -> Result<Option<String>, Error> {
+        self.conn
+            .prepare_cached("SELECT content FROM messages_in WHERE id = ?1 AND kind = 'system'")
+            .step("read answer")?
+            .query_row([format!("qr-{question}")], |r| r.get(0))
+            .optional()
+            .step("read answer")
     }
 
     /// When the earliest row becomes due that is not due yet.

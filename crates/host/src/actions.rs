@@ -4,7 +4,7 @@
 //! with a reason, never dropped in silence.
 
 use crate::dispatch::Outcome;
-use crate::{Host, HostError, tasks};
+use crate::{Host, HostError, questions, tasks, team};
 use nanoclaw_central::Session;
 use nanoclaw_contract::ids::OutId;
 use serde_json::{Map, Value};
@@ -19,6 +19,8 @@ pub(crate) fn run(
     fields: &Map<String, Value>,
 ) -> Result<Outcome, HostError> {
     let done = match action {
+        "create_agent" => team::asked(host, session, id, fields)?,
+        "question_expired" => questions::expire(host, session, fields)?,
         "schedule_task" | "cancel_task" | "pause_task" | "resume_task" | "run_task"
         | "update_task" | "task_skipped" => tasks::act(host, session, id, action, fields)?,
         _ => Err(format!("the host knows no action {action:?}")),

@@ -1,13 +1,14 @@
 //! One outbound row to where it goes: a channel, or the host itself.
 
 use crate::session::Files;
+use crate::team::{self, Letter};
 use crate::{Host, HostError, actions, blocking};
 use nanoclaw_central::{DeliveryState, Session};
 use nanoclaw_channel::{Body, OutFile, Outgoing, SendError};
 use nanoclaw_contract::content::{Chat, Out};
 use nanoclaw_contract::dir::FILE_BYTES_MAX;
-use nanoclaw_contract::ids::{Address, MessageId, OutId, PlatformMessageId, SessionId};
-use nanoclaw_contract::message::OutRow;
+use nanoclaw_contract::ids::{Address, AgentId, MessageId, OutId, PlatformMessageId, SessionId};
+use nanoclaw_contract::message::{AGENT_CHANNEL, OutRow};
 use serde_json::{Map, Value};
 use std::io::Read as _;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ const BROKEN_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) enum Ready {
     /// For a channel.
     Send(Outgoing),
+    /// For another agent.
+    Letter(Letter),
     /// For the host.
     Action { id: OutId, action: String, fields: Map<String, Value> },
 }
@@ -29,8 +32,17 @@ pub(crate) enum Ready {
 /// How an attempt ended.
 pub(crate) enum Outcome {
     Sent(Option<PlatformMessageId>),
-    Retry { after: Option<Duration>, why: String },
-    Rejected { why: String },
+    Retry {
+        after: Option<Duration>,
+        why: String,
+    },
+    Rejected {
+        why: String,
+    },
+    /// Rejected too, and all who are to know of it know it already.
+    Refused {
+        why: String,
+    },
 }
 
 impl Ready {
@@ -48,6 +60,9 @@ impl Ready {
                 _ => Err("it has no address".to_owned()),
             });
         };
+        if to.channel_type.as_str() == AGENT_CHANNEL && !matches!(out, Out::Action { .. }) {
+            return Self::letter(files, row.id, &to, row.in_reply_to, out);
+        }
         let body = match out {
             Out::Say { text, files: names } => match load_files(files, &row.id, &names) {
                 Ok(loaded) => Body::Text { markdown: text, files: loaded },
@@ -60,16 +75,10 @@ impl Ready {
             Out::React { message_id, emoji } => {
                 Body::React { message: platform_id(host, files, &session.id, &message_id)?, emoji }
             }
-            Out::Ask(question) => {
+            Out::Ask(mut question) => {
                 let now = host.clock.now();
                 match host.central.put_question(&question, &session.id, &row.id, &to, now) {
-                    Ok(true) => {}
-                    Ok(false) => {
-                        return Ok(Err(format!(
-                            "the question id {} is taken",
-                            question.question_id
-                        )));
-                    }
+                    Ok(id) => question.question_id = id,
                     Err(nanoclaw_central::Error::Refused(why)) => return Ok(Err(why)),
                     Err(e) => return Err(e.into()),
                 }
@@ -87,6 +96,21 @@ impl Ready {
         // The same for every attempt; a session's ids are its own, so the session is part of it.
         let key = format!("{}:{}", session.id, row.id);
         Ok(Ok(Self::Send(Outgoing { to, body, key, reply_to })))
+    }
+
+    fn letter(
+        files: &Files,
+        id: OutId,
+        to: &Address,
+        in_reply_to: Option<MessageId>,
+        out: Out,
+    ) -> Result<Result<Self, String>, HostError> {
+        let to = AgentId::parse(to.platform_id.as_str())?;
+        let read = || {
+            let (text, names) = team::readable(out)?;
+            Ok((text, load_files(files, &id, &names)?))
+        };
+        Ok(read().map(|(text, files)| Self::Letter(Letter { id, to, in_reply_to, text, files })))
     }
 }
 
@@ -147,6 +171,7 @@ impl Host {
     ) -> Result<Outcome, HostError> {
         match ready {
             Ready::Send(message) => Ok(self.send(&message).await),
+            Ready::Letter(letter) => self.hand_over(session, letter).await,
             Ready::Action { id, action, fields } => {
                 let (host, session) = (self.clone(), session.clone());
                 blocking(move || actions::run(&host, &session, &id, &action, &fields)).await

@@ -7,11 +7,11 @@ use crate::access::UserFacts;
 use crate::engage::Said;
 use crate::route::{self, Decision, Facts, Filtered, Listener, Routed, Threads};
 use crate::session::Files;
-use crate::{Host, HostError, approvals, blocking, fault, strangers};
+use crate::{Host, HostError, approvals, blocking, fault, lock, questions, strangers};
 use async_trait::async_trait;
 use nanoclaw_central::{
-    Agent, Chat, Dropped, EngageMode, IgnoredPolicy, OpenQuestion, SenderScope, Session,
-    SessionMode, UnknownSenderPolicy, Wiring,
+    Agent, Chat, Dropped, EngageMode, IgnoredPolicy, SenderScope, Session, SessionMode,
+    UnknownSenderPolicy, Wiring,
 };
 use nanoclaw_channel::{
     Answer, AnswerOutcome, ChatKind, InFile, Inbound, Ingress, IngressError, Mention, Sender,
@@ -41,7 +41,7 @@ impl Ingress for Door {
 
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
         let host = self.0.clone();
-        let (outcome, session) = blocking(move || take_answer(&host, &answer))
+        let (outcome, session) = blocking(move || questions::take(&host, &answer))
             .await
             .map_err(|e| IngressError(e.to_string()))?;
         if let Some(session) = session {
@@ -67,22 +67,26 @@ pub(crate) async fn push(host: &Arc<Host>, message: Inbound) -> Result<(), HostE
         if w.pushed == Pushed::New {
             handle.awaited_at(w.reply.clone());
             let (host, to) = (host.clone(), w.reply.clone());
-            tokio::spawn(async move { host.typing(&to, nanoclaw_channel::Typing::On).await });
+            tokio::spawn(async move {
+                if handle.is_awaited_at(&to) {
+                    host.typing(&to, nanoclaw_channel::Typing::On).await;
+                }
+            });
         }
     }
     Ok(())
 }
 
 /// A message in one inbox.
-struct Written {
-    session: Session,
+pub(crate) struct Written {
+    pub(crate) session: Session,
     // Keeps the files open until the session's task has them.
-    _files: Arc<Files>,
-    trigger: Trigger,
-    pushed: Pushed,
-    reply: Address,
+    pub(crate) _files: Arc<Files>,
+    pub(crate) trigger: Trigger,
+    pub(crate) pushed: Pushed,
+    pub(crate) reply: Address,
     /// The agent stays in this thread: the platform is asked to pass it on.
-    follow: Option<Address>,
+    pub(crate) follow: Option<Address>,
 }
 
 /// The story of one message. Blocks.
@@ -99,7 +103,7 @@ fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError>
     if approvals::typed::take(host, &message, &user)? {
         return Ok(Vec::new());
     }
-    if let Some(session) = typed_answer(host, &message, &user)? {
+    if let Some(session) = questions::typed(host, &message, &user)? {
         return Ok(session.into_iter().collect());
     }
     let Some(chat) = chat_of(host, &message, &user)? else { return Ok(Vec::new()) };
@@ -108,7 +112,11 @@ fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError>
 }
 
 /// The person behind a message: `<channel>:<handle>`, whatever the handle contains.
-fn person(host: &Host, channel: &ChannelType, sender: &Sender) -> Result<UserId, HostError> {
+pub(crate) fn person(
+    host: &Host,
+    channel: &ChannelType,
+    sender: &Sender,
+) -> Result<UserId, HostError> {
     let own = format!("{channel}:");
     // Channels may hand out ids that carry their own prefix already; no handle reaches another's.
     let id =
@@ -384,6 +392,9 @@ fn write(
         if let (true, Some(thread)) = (routed.stay, &message.at.thread_id) {
             host.central.engage_thread(&wiring.agent, &chat.id, thread, host.clock.now())?;
         }
+        if trigger == Trigger::Wake {
+            lock(&host.traffic).person_wrote(&wiring.agent);
+        }
         let step = if trigger == Trigger::Wake { "received" } else { "kept as context" };
         let (now, why) = (host.clock.now(), routed.decision.why());
         host.central.trace_inbound(now, step, (&id, &session.id), why)?;
@@ -399,7 +410,11 @@ fn write(
 }
 
 /// Puts attachments where the agent sees them. Names are never trusted: what is no plain name is replaced.
-fn stage(files: &Files, id: &MessageId, incoming: &[InFile]) -> Result<Vec<Attachment>, HostError> {
+pub(crate) fn stage(
+    files: &Files,
+    id: &MessageId,
+    incoming: &[InFile],
+) -> Result<Vec<Attachment>, HostError> {
     let mut staged = Vec::with_capacity(incoming.len());
     let mut left = FILE_BYTES_MAX;
     for (n, file) in incoming.iter().enumerate() {
@@ -440,104 +455,4 @@ fn stage(files: &Files, id: &MessageId, incoming: &[InFile]) -> Result<Vec<Attac
         });
     }
     Ok(staged)
-}
-
-/// A typed answer to an open question, where the platform has no buttons. The outer `Some`: it was one.
-fn typed_answer(
-    host: &Arc<Host>,
-    message: &Inbound,
-    user: &UserId,
-) -> Result<Option<Option<Written>>, HostError> {
-    let buttons =
-        host.channels.get(&message.at.channel_type).is_some_and(|c| c.capabilities().buttons);
-    if buttons || message.text.len() > 200 || !message.files.is_empty() {
-        return Ok(None);
-    }
-    let at = &message.at;
-    let open =
-        host.central.questions_in_chat(&at.channel_type, &at.platform_id, at.thread_id.as_ref())?;
-    let Some(question) = open.first() else { return Ok(None) };
-    let said = message.text.trim();
-    let number = said.parse::<usize>().ok().and_then(|n| n.checked_sub(1));
-    let chosen = number
-        .and_then(|n| question.options.get(n))
-        .or_else(|| question.options.iter().find(|o| o.label.eq_ignore_ascii_case(said)));
-    let Some(chosen) = chosen else { return Ok(None) };
-    let value = chosen.value.clone();
-    let Some((session, files)) = close(host, &question.clone(), &value, user)? else {
-        return Ok(None);
-    };
-    Ok(Some(Some(Written {
-        session,
-        _files: files,
-        trigger: Trigger::Wake,
-        pushed: Pushed::Duplicate,
-        reply: at.clone(),
-        follow: None,
-    })))
-}
-
-/// The answer by button. Only in the channel where it was asked, and only once.
-fn take_answer(
-    host: &Arc<Host>,
-    answer: &Answer,
-) -> Result<(AnswerOutcome, Option<Session>), HostError> {
-    let user = person(host, &answer.channel, &answer.sender)?;
-    if let Some(outcome) = approvals::clicked(host, answer, &user)? {
-        return Ok((outcome, None));
-    }
-    let Some(question) = host.central.question(&answer.question)? else {
-        return Ok((AnswerOutcome::Late, None));
-    };
-    let refused = |why: &str| Ok((AnswerOutcome::Refused { why: why.to_owned() }, None));
-    if question.at.as_ref().is_none_or(|at| at.channel_type != answer.channel) {
-        return refused("the question was asked elsewhere");
-    }
-    let Some(chosen) = question
-        .options
-        .iter()
-        .find(|o| o.value == answer.value || o.label == answer.value)
-        .cloned()
-    else {
-        return refused("that is not one of the options");
-    };
-    match close(host, &question, &chosen.value, &user)? {
-        Some((session, _)) => {
-            Ok((AnswerOutcome::Taken { label: chosen.selected_label }, Some(session)))
-        }
-        None => Ok((AnswerOutcome::Late, None)),
-    }
-}
-
-/// ● Writes the answer into the asker's inbox, then closes the question: a kill in between repeats the
-/// first, whose id is the question's.
-fn close(
-    host: &Arc<Host>,
-    question: &OpenQuestion,
-    value: &str,
-    user: &UserId,
-) -> Result<Option<(Session, Arc<Files>)>, HostError> {
-    let Some(session) = host.central.session(&question.session)? else { return Ok(None) };
-    let files = host.files(&session)?;
-    let answer = content::System::QuestionResponse {
-        question_id: question.id.to_string(),
-        selected_option: value.to_owned(),
-        user_id: user.to_string(),
-    };
-    let row = NewIn {
-        id: MessageId::parse(format!("qr-{}", question.id))?,
-        kind: InKind::System,
-        timestamp: host.clock.now(),
-        process_after: None,
-        recurrence: None,
-        trigger: Trigger::Wake,
-        reply: None,
-        content: serde_json::to_string(&answer).map_err(|e| HostError::Inbox(e.to_string()))?,
-        source: None,
-        on_wake: false,
-    };
-    files.push(row)?;
-    host.central.take_question(&question.id)?;
-    host.trace("answered by a person", None, Some(&session.id), Some(&question.out), value);
-    Ok(Some((session, files)))
 }

@@ -25,6 +25,7 @@ mod notice;
 mod outbound;
 mod plan;
 mod pressure;
+mod questions;
 mod reach;
 mod route;
 mod session;
@@ -74,6 +75,8 @@ pub(crate) struct Host {
     pub(crate) adopted: Mutex<BTreeMap<SessionId, String>>,
     /// Boxes being stopped for sessions in line.
     pub(crate) evicting: Mutex<Vec<tokio::time::Instant>>,
+    /// How much agents said to each other.
+    pub(crate) traffic: Mutex<team::Traffic>,
     /// Lines of the host itself on their way.
     pub(crate) post: mail::Post,
     /// The next expiry of a request changed.

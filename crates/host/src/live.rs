@@ -10,6 +10,8 @@
 //! An asleep session has no task, no timer and no open file: its next time lies in `session_due`. A task
 //! never waits for another session; whatever blocks (files, databases) runs on the blocking threads.
 
+mod typing;
+
 use crate::liveness::{self, LastStep, LivenessFacts, Verdict};
 use crate::outbound::Drain;
 use crate::session::Files;
@@ -116,6 +118,11 @@ impl Handle {
     /// Somebody at this address waits for an answer.
     pub(crate) fn awaited_at(&self, address: Address) {
         lock(&self.typing).insert(address);
+    }
+
+    /// Whether somebody there still does.
+    pub(crate) fn is_awaited_at(&self, address: &Address) -> bool {
+        lock(&self.typing).contains(address)
     }
 }
 
@@ -388,7 +395,10 @@ impl<'a> Live<'a> {
     async fn stop_or_sleep(&mut self) -> Result<Next, HostError> {
         match self.running {
             Some(_) => self.kill("quarantined").await,
-            None => Ok(Next::Sleep),
+            None => {
+                self.shown_only_in(&BTreeSet::new()).await;
+                Ok(Next::Sleep)
+            }
         }
     }
 
@@ -404,7 +414,9 @@ impl<'a> Live<'a> {
                 if report.moved {
                     self.pace.moved();
                 }
-                self.answered(&report.finished).await;
+                if !report.finished.is_empty() {
+                    self.typing_ended().await;
+                }
                 if let Some(running) = &mut self.running
                     && report.moved
                 {
@@ -474,17 +486,6 @@ impl<'a> Live<'a> {
         self.handle.nudge();
     }
 
-    /// The turn that consumed these rows ended: nobody types any more.
-    async fn answered(&self, finished: &[MessageId]) {
-        if finished.is_empty() {
-            return;
-        }
-        let waiting = std::mem::take(&mut *lock(&self.handle.typing));
-        for address in waiting {
-            self.host.typing(&address, nanoclaw_channel::Typing::Off).await;
-        }
-    }
-
     /// Looks after a running box.
     async fn attend(
         &mut self,
@@ -516,7 +517,7 @@ impl<'a> Live<'a> {
             wake_at = wake_at.min(self.host.instant_of(at) + POLL_EVERY);
         }
         if working {
-            self.show_typing().await;
+            self.show_typing(typing::at_work(pulse.as_ref())).await;
             return self.judge(pulse, wake_at).await;
         }
         if now >= idle_until {
@@ -526,17 +527,6 @@ impl<'a> Live<'a> {
             return self.stop("another session needs its place").await;
         }
         Ok(Next::Wait(Some(wake_at)))
-    }
-
-    async fn show_typing(&mut self) {
-        if self.typed.elapsed() < TYPING_EVERY {
-            return;
-        }
-        self.typed = Instant::now();
-        let waiting: Vec<_> = lock(&self.handle.typing).iter().cloned().collect();
-        for address in waiting {
-            self.host.typing(&address, nanoclaw_channel::Typing::On).await;
-        }
     }
 
     /// Judges a working box by what it shows of itself.
@@ -760,6 +750,7 @@ impl<'a> Live<'a> {
         tracing::error!(session = %self.session.id, why, "the box did not start");
         self.host.slots.release(&self.session.id);
         self.host.egress.close(&self.session.id).await;
+        self.shown_only_in(&BTreeSet::new()).await;
         let (host, id, why_) = (self.host.clone(), self.session.id.clone(), why.to_owned());
         let count = blocking(move || {
             host.trace("wake failed", None, Some(&id), None, &why_);

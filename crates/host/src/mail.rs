@@ -166,7 +166,7 @@ async fn send_next(host: &Arc<Host>, to: &Address) -> Result<bool, HostError> {
         let (now, key) = (h.clock.now(), &line.key);
         let end = match &outcome {
             Outcome::Sent(id) => MailEnd::Sent(id.as_ref()),
-            Outcome::Rejected { why } => MailEnd::Rejected { why },
+            Outcome::Rejected { why } | Outcome::Refused { why } => MailEnd::Rejected { why },
             Outcome::Retry { after, why } => match again(attempt, first_at, now, *after) {
                 Some(at) => MailEnd::Retry { at, why },
                 None => MailEnd::Dead { why },

@@ -437,10 +437,11 @@ impl<'a> Pass<'a> {
                 Ok(false)
             }
             Outcome::Rejected { why } => self.give_up(row, "rejected", &why).await,
+            Outcome::Refused { why } => self.give_up(row, "refused", &why).await,
         }
     }
 
-    /// The row will never arrive: one note to the agent, one in the chat, a dead letter for `ncl`.
+    /// The row will never arrive. Unless they know it already: one note to the agent, one in the chat, a dead letter for `ncl`.
     async fn give_up(
         &mut self,
         row: &OutRow,
@@ -469,6 +470,9 @@ impl<'a> Pass<'a> {
             status: DeliveredStatus::Failed,
             platform_id: None,
         });
+        if end == "refused" {
+            return Ok(true);
+        }
         let text = format!("Message #{} was not delivered and will not be: {why}", row.seq);
         self.host
             .note_to_agent(self.session, self.files, &format!("undelivered-{}", row.id), &text)

@@ -81,7 +81,7 @@ pub(crate) fn plan(
 }
 
 /// What the agent may know: where it is, and whom it may write to.
-fn project(host: &Host, session: &Session, files: &Files) -> Result<(), HostError> {
+pub(crate) fn project(host: &Host, session: &Session, files: &Files) -> Result<(), HostError> {
     let destinations = host.central.destinations_of(&session.agent)?;
     let home = host.home(session)?;
     files.with(|inbox| {

@@ -67,6 +67,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         recent: Mutex::default(),
         adopted: Mutex::default(),
         evicting: Mutex::default(),
+        traffic: Mutex::default(),
         post: crate::mail::Post::default(),
         approvals_changed: Notify::new(),
         due_changed: Notify::new(),

@@ -142,8 +142,7 @@ impl Session {
         address(inbox, &origin, &to.target)
     }
 
-    /// Where to tell people about a failure of a turn. Never another agent: two broken agents would
-    /// tell each other for ever.
+    /// Where to tell people about something.
     pub(crate) fn people(&self, origin: &Origin) -> Option<Address> {
         let person = |to: &Address| to.channel_type.as_str() != AGENT_CHANNEL;
         origin.to.clone().filter(person).or_else(|| {

@@ -1,12 +1,14 @@
 //! The agent's own tools, served in-process: names, schemas and the door through which they are called.
 //!
 //! A tool only ever writes a row; the host decides what happens. Nothing here trusts an argument.
-//! Read next: [`say`] for messages, [`ask`] for questions and cards, [`tasks`] for schedules.
+//! Read next: [`say`] for messages, [`ask`] for questions and cards, [`tasks`] for schedules, [`team`] for
+//! other agents.
 
 mod args;
 mod ask;
 mod say;
 mod tasks;
+mod team;
 #[cfg(test)]
 mod tests;
 
@@ -92,6 +94,7 @@ impl Handler for Ours {
             "add_reaction" => say::react(session, args, call),
             "ask_user_question" => ask::question(session, args, call).await,
             "send_card" => ask::card(session, args, call),
+            "create_agent" => team::create(session, args, call),
             "schedule_task" => tasks::schedule(session, args, call),
             "list_tasks" => tasks::list(session, args),
             "cancel_task" => tasks::order(session, args, call, tasks::Order::Cancel),
@@ -119,6 +122,14 @@ const TO: &str = "Name of the destination. Leave it out to answer the conversati
 fn all() -> Vec<ToolDef> {
     let mut all = messages();
     all.extend(schedules());
+    let text = |d: &str| json!({ "type": "string", "description": d });
+    all.push(tool(
+        "create_agent",
+        "Makes a lasting colleague: an agent with a box, a memory and a conversation of its own. Its name becomes a destination of yours, and you are one of its. Not for a single look-up. Somebody may have to approve it; you are told.",
+        json!({ "name": text("What it is called"),
+            "instructions": text("What it is for and how it shall work; the beginning of its memory") }),
+        &["name"],
+    ));
     all
 }
 
@@ -153,7 +164,7 @@ fn messages() -> Vec<ToolDef> {
         ),
         tool(
             "ask_user_question",
-            "Asks with buttons and waits for the choice. Only for decisions that you cannot do without; ask open questions in an ordinary message.",
+            "Asks with buttons and waits for the choice; one that comes after the timeout reaches you as a message. Only for decisions that you cannot do without; ask open questions in an ordinary message.",
             json!({ "to": text(TO), "title": text("A short heading"), "question": text("The question"),
             "options": { "type": "array", "items": { "oneOf": [
                 { "type": "string" },

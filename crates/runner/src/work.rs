@@ -27,7 +27,7 @@ use crate::turn::Origin;
 use crate::watch::Watch;
 use harness::Harness;
 use nanoclaw_contract::Error;
-use nanoclaw_contract::content::System;
+use nanoclaw_contract::content::{Chat, Quote, System};
 use nanoclaw_contract::fault;
 use nanoclaw_contract::ids::{MessageId, ThreadId};
 use nanoclaw_contract::inbox::{InboxReader, Look};
@@ -278,7 +278,7 @@ impl<'a> Work<'a> {
         let now = self.session.clock.now();
         let inbox = self.session.inbox()?;
         self.prune(&inbox)?;
-        self.answers(&inbox)?;
+        let late = self.answers(&inbox)?;
         if let Some(due) = inbox.next_due(now)? {
             let wait = Duration::try_from(due.duration_since(now)).unwrap_or_default();
             self.due.look = self.due.look.min(Instant::now() + wait);
@@ -290,6 +290,7 @@ impl<'a> Work<'a> {
         self.look = Look::Later;
         self.notice_destinations(inbox.destinations()?);
         self.thread = inbox.routing()?.and_then(|home| home.thread_id);
+        self.tell_late(late, &plan)?;
         self.carry_out(plan)
     }
 
@@ -449,21 +450,20 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
-    /// Hands on what the host answers to the runner itself.
-    fn answers(&mut self, inbox: &InboxReader) -> Result<(), Error> {
+    /// Hands on what the host answers to the runner itself. What nobody waits for comes back as a message.
+    fn answers(&mut self, inbox: &InboxReader) -> Result<Vec<InRow>, Error> {
         let rows = inbox.system(&self.acked, LOOK_ROWS, self.session.clock.now())?;
-        if rows.is_empty() {
-            return Ok(());
-        }
+        let (mut late, acks) = (Vec::new(), self.debt.ack.len());
         for row in rows {
             let status = match serde_json::from_str(&row.content) {
-                Ok(System::QuestionResponse { question_id, selected_option, user_id }) => {
-                    if !self.session.answer(&question_id, &selected_option) {
-                        self.notes.0.push(format!(
-                            "Your question {question_id} was answered after you stopped waiting: {user_id} chose {selected_option:?}."
-                        ));
-                    }
+                Ok(System::QuestionResponse { question_id, selected_option, .. })
+                    if self.session.answer(&question_id, &selected_option) =>
+                {
                     AckStatus::Completed
+                }
+                Ok(answer @ System::QuestionResponse { .. }) => {
+                    late.extend(as_message(row, answer));
+                    continue;
                 }
                 // Nobody in this box waits for an answer to a call.
                 Ok(System::CliResponse { .. }) => AckStatus::Completed,
@@ -472,18 +472,50 @@ impl<'a> Work<'a> {
             self.acked.insert(row.id.clone());
             self.debt.ack.push((row.id, status));
         }
+        if self.debt.ack.len() > acks {
+            self.settle();
+        }
+        Ok(late)
+    }
+
+    /// Answers that came after the agent stopped waiting: a note with what it is told anyway, such as the
+    /// message that it was at when its box ended, or else a turn of their own.
+    fn tell_late(&mut self, late: Vec<InRow>, plan: &Plan) -> Result<(), Error> {
+        let told = |step: &Step| matches!(step, Step::Tell(batch) if batch.wants_turn());
+        if late.is_empty() {
+            return Ok(());
+        }
+        if !plan.steps.iter().any(told) {
+            let ids = ids(&late);
+            self.claim(&ids, None)?;
+            self.push(Batch::new(late));
+            return Ok(());
+        }
+        for row in late {
+            let Chat { sender, text, reply_to, .. } = Chat::parse(&row.content);
+            let title = reply_to.and_then(|q| q.text).unwrap_or_default();
+            self.notes.0.push(format!("{sender} answered your question {title:?}: {text:?}."));
+            self.acked.insert(row.id.clone());
+            self.debt.ack.push((row.id, AckStatus::Completed));
+        }
         self.settle();
         Ok(())
     }
 
     /// Tells the agent of names that it did not know when its harness started.
     fn notice_destinations(&mut self, now: Vec<Destination>) {
-        let new: Vec<_> = now.iter().filter(|d| !self.destinations.contains(d)).collect();
-        if self.harness.is_some() && !new.is_empty() {
-            let names: Vec<_> = new.into_iter().map(crate::instructions::named).collect();
-            self.notes
-                .0
-                .push(format!("New destinations that you can write to: {}.", names.join(", ")));
+        let unlike = |a: &[Destination], b: &[Destination]| {
+            let only = a.iter().filter(|d| !b.contains(d)).map(crate::instructions::named);
+            only.collect::<Vec<_>>().join(", ")
+        };
+        if self.harness.is_some() {
+            let (new, gone) = (unlike(&now, &self.destinations), unlike(&self.destinations, &now));
+            if !gone.is_empty() {
+                self.notes.0.push(format!("You can no longer write to: {gone}."));
+            }
+            if !new.is_empty() {
+                self.notes.0.push(format!("New destinations that you can write to: {new}."));
+            }
         }
         self.destinations = now;
     }
@@ -531,6 +563,25 @@ fn skipped(id: &MessageId) -> NewOut {
     let (kind, content) = (OutKind::System, content.to_string());
     let id_out = out_id("sys", &format!("skipped/{id}"));
     NewOut { id: id_out, in_reply_to: Some(id.clone()), kind, to: None, content }
+}
+
+/// The answer to a question as what it is to the agent: something that a person said.
+fn as_message(row: InRow, answer: System) -> Option<InRow> {
+    let System::QuestionResponse { selected_option, user_id, user_name, title, .. } = answer else {
+        return None;
+    };
+    let chat = Chat {
+        text: format!("(the answer to your question) {selected_option}"),
+        sender: user_name.unwrap_or_else(|| user_id.clone()),
+        sender_id: Some(user_id),
+        reply_to: title.map(|title| Quote {
+            id: None,
+            sender: Some("you".into()),
+            text: Some(title),
+        }),
+        ..Chat::default()
+    };
+    Some(InRow { kind: InKind::Chat, content: chat.to_json(), ..row })
 }
 
 fn ids(rows: &[InRow]) -> Vec<MessageId> {

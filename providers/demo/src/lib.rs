@@ -90,7 +90,8 @@ impl Demo {
                 || format!("demo-{}-{n}", prompt.id),
                 |id| format!("demo-message-{id}"),
             );
-            let mut talk = talk::Talk { setup: &self.setup, events, said, key, calls: 0 };
+            let to = said.from.clone();
+            let mut talk = talk::Talk { setup: &self.setup, events, said, to, key, calls: 0 };
             let answer = talk.answer(&self.memory).await?;
             self.memory.keep(said);
             talk.say(&answer).await?;

@@ -5,11 +5,13 @@ use crate::{failure, schedule};
 use nanoclaw_runner::provider::{ErrorKind, Event, ProviderError, Setup};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Shown with every answer, so that nobody takes it for a model.
 const MARK: &str = "(demo agent)";
+const FILE: &str = "a file";
 const REMINDER: &str = "Remind the user: ";
 const SAY: &str = "Say: ";
 const MEMORY_MAX: usize = 50;
@@ -17,13 +19,17 @@ const MEMORY_CHARS_MAX: usize = 300;
 
 const HELLO: &str = "Hello! I am NanoClaw's built-in demo agent. I am not an AI model: I show that \
 everything around one works. Try: `send me a file`, `react`, `edit`, `remind me in 2 minutes to stretch`, `every day at 9 say good morning`, `list tasks`, \
-`ask me something`, `send a card`, `count to 5`, `what did I say`, `echo hello`. \
+`ask me something`, `send a card`, `count to 5`, `what did I say`, `echo hello`; and with other agents: \
+`create an agent called Sam`, `tell sam: …`, `ask sam …`, `send sam a file`. \
 To connect a real model, run `nanoclaw setup`.";
 
 /// What was said in this conversation; the continuation is all of it.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Memory {
     said: Vec<(Option<i64>, String)>,
+    /// Agents that it wrote to, and for whom.
+    #[serde(default)]
+    errands: BTreeMap<String, String>,
 }
 
 impl Memory {
@@ -40,6 +46,9 @@ impl Memory {
         if said.kind != "message" || self.said.iter().any(|(id, _)| id.is_some() && *id == said.id)
         {
             return;
+        }
+        if let (Some((to, _)), Some(from)) = (errand(&said.text), &said.from) {
+            self.errands.insert(to.to_owned(), from.clone());
         }
         self.said.push((said.id, said.text.chars().take(MEMORY_CHARS_MAX).collect()));
         let surplus = self.said.len().saturating_sub(MEMORY_MAX);
@@ -60,6 +69,8 @@ pub(crate) struct Talk<'a> {
     pub(crate) setup: &'a Setup,
     pub(crate) events: &'a mpsc::Sender<Event>,
     pub(crate) said: &'a Said,
+    /// Where the answer goes.
+    pub(crate) to: Option<String>,
     pub(crate) key: String,
     pub(crate) calls: u32,
 }
@@ -79,11 +90,25 @@ impl Talk<'_> {
         if self.said.kind == "webhook" {
             return Ok(format!("A webhook came in: {text}"));
         }
+        // Another demo has answered: that ends it, or else the two would go on for ever.
+        if text.ends_with(MARK) {
+            let from = self.said.from.as_deref().unwrap_or_default();
+            self.to = memory.errands.get(from).cloned();
+            let said = text.trim_end_matches(MARK).trim();
+            return Ok(self
+                .to
+                .as_ref()
+                .map(|_| format!("{from} says: {said}"))
+                .unwrap_or_default());
+        }
         let lower = text.to_lowercase();
         let lower = lower.trim_end_matches(['.', '!', '?']).trim();
         let has = |what: &str| lower.contains(what);
         if let Some(rest) = text.get(..5).filter(|w| w.eq_ignore_ascii_case("echo ")) {
             return Ok(text[rest.len()..].trim().to_owned());
+        }
+        if let Some(answer) = self.team(&text).await {
+            return Ok(answer);
         }
         if let Some(kind) = lower.strip_prefix("fail with ") {
             return Err(failure(error(kind)));
@@ -115,7 +140,7 @@ impl Talk<'_> {
             return Ok(self.ask().await);
         }
         if has("send me a file") || has("send a file") {
-            return Ok(self.file().await);
+            return Ok(self.file(None).await);
         }
         if has("send a card") || has("send me a card") {
             return Ok(self.card().await);
@@ -131,8 +156,11 @@ impl Talk<'_> {
 
     /// Says the answer where the message came from.
     pub(crate) async fn say(&mut self, answer: &str) -> Result<(), ProviderError> {
+        if answer.is_empty() {
+            return Ok(());
+        }
         let answer = format!("{answer} {MARK}");
-        let Some(from) = self.said.from.clone() else {
+        let Some(from) = self.to.clone() else {
             return self
                 .call("send_message", json!({ "text": answer }))
                 .await
@@ -232,14 +260,33 @@ impl Talk<'_> {
         }
     }
 
-    async fn file(&mut self) -> String {
+    /// What has to do with other agents; none if the text does not.
+    async fn team(&mut self, text: &str) -> Option<String> {
+        if let Some(name) = after(text, "create an agent called ") {
+            let name = name.trim_end_matches(['.', '!']);
+            let args = json!({ "name": name, "instructions": format!("You are {name}.") });
+            return Some(self.call("create_agent", args).await.unwrap_or_else(|e| e));
+        }
+        let (to, what) = errand(text)?;
+        if what == FILE {
+            return Some(self.file(Some(to)).await);
+        }
+        let sent = self.call("send_message", json!({ "to": to, "text": what })).await;
+        Some(sent.map_or_else(|e| e, |_| format!("I wrote to {to}.")))
+    }
+
+    async fn file(&mut self, to: Option<&str>) -> String {
         let name = "hello-from-nanoclaw.txt";
         let path = self.setup.cwd.join(name);
         if let Err(e) = std::fs::write(&path, "This file was made by NanoClaw's demo agent.\n") {
             return format!("I could not write the file: {e}");
         }
-        let args = json!({ "path": name, "text": format!("Here is a file. {MARK}") });
-        self.call("send_file", args).await.map_or_else(|e| e, |_| "I sent you a file.".into())
+        let args = match to {
+            None => json!({ "path": name, "text": format!("Here is a file. {MARK}") }),
+            Some(to) => json!({ "to": to, "path": name, "text": "Here is a file." }),
+        };
+        let whom = to.unwrap_or("you");
+        self.call("send_file", args).await.map_or_else(|e| e, |_| format!("I sent {whom} a file."))
     }
 
     async fn card(&mut self) -> String {
@@ -266,6 +313,22 @@ impl Talk<'_> {
         let args = json!({ "messageId": id, "text": format!("This text has changed. {MARK}") });
         self.call("edit_message", args).await.map_or_else(|e| e, |_| "I edited a message.".into())
     }
+}
+
+/// What follows these words.
+fn after<'a>(text: &'a str, words: &str) -> Option<&'a str> {
+    let head = text.get(..words.len()).filter(|head| head.eq_ignore_ascii_case(words));
+    head.and_then(|head| text.get(head.len()..)).map(str::trim)
+}
+
+/// `tell sam: hello`, `ask sam what is new`, `send sam a file`: to whom, and what.
+fn errand(text: &str) -> Option<(&str, &str)> {
+    let told = after(text, "tell ").and_then(|rest| rest.split_once(':'));
+    let asked = || after(text, "ask ").and_then(|rest| rest.split_once(' '));
+    let sent = || after(text, "send ")?.split_once(' ').filter(|(_, what)| *what == FILE);
+    let (to, what) = told.or_else(asked).or_else(sent)?;
+    let to = to.trim();
+    (to != "me" && !to.is_empty() && !to.contains(' ')).then(|| (to, what.trim()))
 }
 
 fn number(text: &str) -> Option<f64> {

@@ -9,7 +9,7 @@ fn question(name: &str) -> Question {
     Question { question_id: id(name), title: "T".into(), question: "Q?".into(), options: vec![yes] }
 }
 
-fn put(c: &Central, name: &str, session: &str, thread: Option<&str>) -> bool {
+fn put(c: &Central, name: &str, session: &str, thread: Option<&str>) -> QuestionId {
     let (session, out): (SessionId, OutId) = (id(session), id("out"));
     c.put_question(&question(name), &session, &out, &address(thread), at(0)).unwrap()
 }
@@ -17,28 +17,39 @@ fn put(c: &Central, name: &str, session: &str, thread: Option<&str>) -> bool {
 fn in_chat(c: &Central, thread: Option<&str>) -> Vec<String> {
     let thread: Option<ThreadId> = thread.map(id);
     let all = c.questions_in_chat(&id("cli"), &id("one"), thread.as_ref()).unwrap();
-    all.into_iter().map(|q| q.id.to_string()).collect()
+    all.into_iter().map(|q| q.asked_as.to_string()).collect()
 }
 
 #[test]
 fn a_question_is_answered_once() {
     let c = home();
-    assert!(put(&c, "q1", "s", Some("t")) && put(&c, "q1", "s", Some("t")));
-    let q = c.question(&id("q1")).unwrap().unwrap();
+    let q1 = put(&c, "q1", "s", Some("t"));
+    assert_eq!(put(&c, "q1", "s", Some("t")), q1, "asked again it is the same");
+    let q = c.question(&q1).unwrap().unwrap();
     assert_eq!(
-        (q.at.clone(), q.options.clone()),
-        (Some(address(Some("t"))), question("q1").options)
+        (q.at.clone(), q.options.clone(), q.asked_as.clone(), q.title.as_str()),
+        (Some(address(Some("t"))), question("q1").options, id("q1"), "T")
     );
-    assert_eq!(c.take_question(&id("q1")).unwrap(), Some(q));
-    assert_eq!(c.take_question(&id("q1")).unwrap(), None);
-    assert_eq!(c.question(&id("q1")).unwrap(), None);
+    assert_eq!(c.take_question(&q1).unwrap(), Some(q));
+    assert_eq!(c.take_question(&q1).unwrap(), None);
+    assert_eq!(c.question(&q1).unwrap(), None);
+}
+
+#[test]
+fn a_question_nobody_waits_for_is_not_answered_by_typing() {
+    let c = home();
+    let q1 = put(&c, "q1", "s", None);
+    assert_eq!(in_chat(&c, None), ["q1"]);
+    c.expire_question(&q1).unwrap();
+    assert_eq!(in_chat(&c, None), [""; 0]);
+    assert!(c.question(&q1).unwrap().is_some_and(|q| q.late), "its buttons still count");
 }
 
 #[test]
 fn typed_answers_find_the_latest_question_of_their_own_thread() {
     let c = home();
     for (name, thread) in [("q1", None), ("q2", Some("t")), ("q3", None)] {
-        assert!(put(&c, name, "s", thread));
+        put(&c, name, "s", thread);
     }
     assert_eq!(in_chat(&c, None), ["q3", "q1"]);
     assert_eq!(in_chat(&c, Some("t")), ["q2"]);
@@ -46,20 +57,19 @@ fn typed_answers_find_the_latest_question_of_their_own_thread() {
 }
 
 #[test]
-fn a_question_id_that_is_somebody_elses_refuses() {
+fn an_id_chosen_in_a_box_never_stands_for_anything_else() {
     let c = home();
     c.create_session(&session("s2", "b", Some("two"), None, 0)).unwrap();
-    assert!(put(&c, "q1", "s", None));
-    assert!(!put(&c, "q1", "s2", None));
-    assert_eq!(c.question(&id("q1")).unwrap().unwrap().session, id("s"));
-    sql(&c, "INSERT INTO pending_approvals (approval_id, request_id, action, payload, created_at) VALUES ('appr-1', 'r', 'a', '{}', '');
-             INSERT INTO pending_sender_approvals (id, messaging_group_id, agent_group_id, sender_identity, original_message, approver_user_id, created_at)
-               VALUES ('nsa-1', 'mg-one', 'ag-a', 'x', '{}', 'y', '');
-             INSERT INTO pending_channel_approvals (messaging_group_id, agent_group_id, original_message, approver_user_id, created_at)
-               VALUES ('mg-two', 'ag-a', '{}', 'y', '');");
-    for approval in ["appr-1", "nsa-1", "mg-two"] {
-        assert!(!put(&c, approval, "s", None), "{approval}");
-        assert_eq!(c.question(&id::<QuestionId>(approval)).unwrap(), None);
+    let (one, other) = (put(&c, "q1", "s", None), put(&c, "q1", "s2", None));
+    assert_ne!(one, other, "two sessions that choose the same id ask two questions");
+    assert_eq!(c.question(&other).unwrap().unwrap().session, id("s2"));
+    let (s2, out) = (id("s2"), id("out"));
+    let approval = c.put_question(&question("ap-1"), &s2, &out, &address(None), at(0));
+    assert_eq!(refusal(approval), "the question id ap-1 is taken");
+    for chosen in ["appr-1", "nsa-1", "mg-two", one.as_str()] {
+        let on_card = put(&c, chosen, "s2", None);
+        assert!(on_card.as_str().starts_with("q-") && on_card != one, "{chosen}");
+        assert_eq!(c.question(&on_card).unwrap().unwrap().session, id("s2"));
     }
 }
 
@@ -67,9 +77,9 @@ fn a_question_id_that_is_somebody_elses_refuses() {
 fn a_session_that_asks_without_end_loses_its_own_oldest() {
     let c = home();
     c.create_session(&session("s2", "b", Some("two"), None, 0)).unwrap();
-    assert!(put(&c, "other", "s2", None));
+    put(&c, "other", "s2", None);
     for n in 0..QUESTIONS_PER_SESSION_MAX + 3 {
-        assert!(put(&c, &format!("q{n}"), "s", None));
+        put(&c, &format!("q{n}"), "s", None);
     }
     let open = in_chat(&c, None);
     assert_eq!(open.len() as i64, QUESTIONS_PER_SESSION_MAX + 1);

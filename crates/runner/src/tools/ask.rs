@@ -2,9 +2,10 @@
 
 use super::args::Args;
 use super::say::{place, write};
+use super::tasks::request;
 use crate::session::{Session, out_id};
 
-use nanoclaw_contract::content::{Choice, OPTIONS_MAX};
+use nanoclaw_contract::content::{Choice, OPTIONS_MAX, System};
 use nanoclaw_contract::message::{AGENT_CHANNEL, NewOut, OutKind};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -13,7 +14,7 @@ const TIMEOUT_SECONDS: f64 = 300.0;
 /// Longer than a day nobody waits.
 const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 
-/// Asks, and waits for the answer. An answer that comes too late reaches the agent as a note.
+/// Asks, and waits for the answer. An answer that comes too late is a message of its own.
 pub(super) async fn question(
     session: &Session,
     args: Args<'_>,
@@ -38,13 +39,33 @@ pub(super) async fn question(
         session.unask(&key);
         return Err(e);
     }
+    // A box that was started anew asks again under the same id, and the answer may be there already.
+    if let Some(value) = answered(session, &key) {
+        session.unask(&key);
+        return Ok(value);
+    }
     let seconds = args.seconds("timeout").unwrap_or(TIMEOUT_SECONDS).min(TIMEOUT_SECONDS_MAX);
     match tokio::time::timeout(Duration::from_secs_f64(seconds), answer).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(_)) | Err(_) => {
             session.unask(&key);
+            let id = out_id("sys", &format!("tool/{call}/expired"));
+            request(
+                session,
+                id,
+                None,
+                &json!({ "action": "question_expired", "questionId": key }),
+            )?;
             Err(format!("Question timed out after {seconds}s"))
         }
+    }
+}
+
+fn answered(session: &Session, question: &str) -> Option<String> {
+    let content = session.inbox().ok()?.answer(question).ok()??;
+    match serde_json::from_str(&content) {
+        Ok(System::QuestionResponse { selected_option, .. }) => Some(selected_option),
+        Ok(System::CliResponse { .. }) | Err(_) => None,
     }
 }
 

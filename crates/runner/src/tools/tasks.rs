@@ -160,7 +160,7 @@ pub(super) fn update(session: &Session, args: Args<'_>, call: &str) -> Result<St
     Ok(format!("Task update requested: {task}"))
 }
 
-fn request(
+pub(super) fn request(
     session: &Session,
     id: nanoclaw_contract::ids::OutId,
     to: Option<Address>,

@@ -251,15 +251,18 @@ impl Work<'_> {
         }
     }
 
-    /// Tells people why there is no answer.
+    /// Tells people why there is no answer, and the agent that asked; the host ends a chain of such answers.
     fn excuse(&mut self, key: &str, origin: &Origin, kind: &ErrorKind) {
         let text = notice::words(kind, &self.session.zone);
-        match self.session.people(origin) {
-            Some(to) => {
-                let key = format!("{key}/excuse");
-                self.debt.say.push(say(&key, Some(to), origin.reply_to.clone(), &text));
-            }
-            None => log!("there is nobody to be told: {text}"),
+        let mut to: Vec<_> =
+            [self.session.people(origin), origin.to.clone()].into_iter().flatten().collect();
+        to.dedup();
+        if to.is_empty() {
+            log!("there is nobody to be told: {text}");
+        }
+        for (n, to) in to.into_iter().enumerate() {
+            let key = if n == 0 { format!("{key}/excuse") } else { format!("{key}/excuse/{n}") };
+            self.debt.say.push(say(&key, Some(to), origin.reply_to.clone(), &text));
         }
     }
 

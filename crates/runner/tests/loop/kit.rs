@@ -97,14 +97,28 @@ impl Host {
     }
 
     fn name_home(&self) {
+        self.name(&["home", "peer"]);
+        self.inbox().set_routing(Some(&home())).unwrap();
+    }
+
+    /// Names whom the agent may write to: `home` is its own chat, everybody else an agent.
+    pub(crate) fn name(&self, names: &[&str]) {
         let Address { channel_type, platform_id, .. } = home();
-        let home_target = Target::Channel { channel_type, platform_id };
-        let agent = Target::Agent(AgentId::parse("ag-2").unwrap());
-        let name =
-            |name: &str, target| Destination { name: name.into(), display_name: None, target };
-        let mut inbox = self.inbox();
-        inbox.set_destinations(&[name("home", home_target), name("peer", agent)]).unwrap();
-        inbox.set_routing(Some(&home())).unwrap();
+        let all: Vec<_> = names
+            .iter()
+            .map(|name| Destination {
+                name: (*name).into(),
+                display_name: None,
+                target: match *name {
+                    "home" => Target::Channel {
+                        channel_type: channel_type.clone(),
+                        platform_id: platform_id.clone(),
+                    },
+                    _ => Target::Agent(AgentId::parse("ag-2").unwrap()),
+                },
+            })
+            .collect();
+        self.inbox().set_destinations(&all).unwrap();
     }
 
     fn inbox(&self) -> Inbox {

@@ -279,7 +279,7 @@ async fn a_lost_conversation_is_replaced_and_the_message_answered() {
 }
 
 #[tokio::test]
-async fn a_question_is_answered_and_a_late_answer_becomes_a_note() {
+async fn a_question_is_answered_and_a_late_answer_becomes_a_turn() {
     let host = Host::new();
     host.push(&[row("m1", "ask me something")]);
     let runner = Box_::demo(&host);
@@ -293,14 +293,88 @@ async fn a_question_is_answered_and_a_late_answer_becomes_a_note() {
     runner.stop().await;
     let (runner, mut model) = Box_::scripted(&host);
     host.answer("a2", &asked.id, "blue");
+    let prompt = model.prompt().await;
+    assert!(
+        prompt.wants_turn && prompt.text.contains(">(the answer to your question) blue</message>")
+    );
+    model.answer(&prompt).await;
     host.done("a2").await;
+    // Together with something else it is a note.
     host.push(&[row("m2", "hi")]);
     let prompt = model.prompt().await;
-    assert!(prompt.text.contains("chose &quot;blue&quot;"), "{}", prompt.text);
+    assert!(!prompt.text.contains("blue"), "told once: {}", prompt.text);
     model.answer(&prompt).await;
     host.done("m2").await;
     runner.stop().await;
     assert!(host.state("notes").is_none());
+}
+
+/// The box ends while the agent waits. What it was at is told again, with the answer; asking the same once more
+/// gives the answer at once.
+#[tokio::test]
+async fn an_answer_that_came_while_there_was_no_box_is_not_lost() {
+    let host = Host::new();
+    host.push(&[row("m1", "ask me something")]);
+    let runner = Box_::demo(&host);
+    let asked = host.wait(1).await[0].clone();
+    runner.stop().await;
+    host.answer(&format!("qr-{}", asked.id), &asked.id, "red");
+    let (runner, mut model) = Box_::scripted(&host);
+    let prompt = model.prompt().await;
+    assert!(prompt.text.contains("<note>cli:ann answered your question"), "{}", prompt.text);
+    assert!(prompt.text.contains("ask me something"), "{}", prompt.text);
+    runner.stop().await;
+    let runner = Box_::demo(&host);
+    let out = host.wait(2).await;
+    assert_eq!(out[1].text(), "You chose red. (demo agent)");
+    host.done("m1").await;
+    assert_eq!(host.out().len(), 2, "it was asked once");
+    runner.stop().await;
+}
+
+/// What the agent may write to changes while it works: it is told, and the tools know it at once.
+#[tokio::test]
+async fn destinations_change_under_a_running_box() {
+    let host = Host::new();
+    let (runner, mut model) = Box_::scripted(&host);
+    host.push(&[row("m1", "hi")]);
+    let prompt = model.prompt().await;
+    model.send(Event::Consumed(prompt.id)).await;
+    host.name(&["home", "news"]);
+    let sent = model.call("send_message", json!({ "to": "news", "text": "a" }), "c1").await;
+    assert_eq!(sent.as_deref(), Ok("Message sent to news (id: 3)"));
+    let gone = model.call("send_message", json!({ "to": "peer", "text": "a" }), "c2").await;
+    assert_eq!(gone, Err("Unknown destination \"peer\". Known: home, news".into()));
+    host.push(&[row("m2", "and?")]);
+    let prompt = model.prompt().await;
+    for note in
+        ["New destinations that you can write to: `news`.", "You can no longer write to: `peer`."]
+    {
+        assert!(prompt.text.contains(note), "{}", prompt.text);
+    }
+    runner.stop().await;
+}
+
+#[tokio::test]
+async fn a_question_nobody_answered_in_time_is_reported_to_the_host() {
+    let host = Host::new();
+    let (runner, mut model) = Box_::scripted(&host);
+    host.push(&[row("m1", "hi")]);
+    let prompt = model.prompt().await;
+    model.send(Event::Consumed(prompt.id)).await;
+    let args = json!({ "title": "T", "question": "Q?", "options": ["a"], "timeout": 0.05 });
+    let end = model.call("ask_user_question", args, "c1").await;
+    assert_eq!(end, Err("Question timed out after 0.05s".into()));
+    let out = host.out();
+    let wanted = json!({ "action": "question_expired", "questionId": out[0].id });
+    assert_eq!((&out[1].content, &out[1].to), (&wanted, &None));
+    let made = model.call("create_agent", json!({ "name": "News" }), "c2").await;
+    assert!(made.is_ok_and(|said| said.starts_with("Creating agent \"News\".")));
+    let out = host.out();
+    let wanted = json!({ "action": "create_agent", "requestId": out[2].id, "name": "News",
+        "instructions": null });
+    assert_eq!(out[2].content, wanted);
+    runner.stop().await;
 }
 
 #[tokio::test]

@@ -109,6 +109,7 @@ async fn what_is_missing_is_named() {
         ("add_reaction", "messageId and emoji are required"),
         ("ask_user_question", "title, question, and options are required"),
         ("send_card", "card is required"),
+        ("create_agent", "name is required"),
         ("schedule_task", "prompt and processAfter are required"),
         ("update_task", "taskId is required"),
         ("cancel_task", "taskId is required"),
@@ -138,7 +139,7 @@ async fn a_question_goes_to_the_conversation_of_the_turn_and_times_out() {
     assert_eq!(out[0].content["options"][1], b);
     let card = json!({ "card": { "title": "C" }, "fallbackText": "c" });
     model.call("send_card", card, "c2").await.unwrap();
-    assert_eq!(host.out()[1].content["type"], "card");
+    assert_eq!(host.out()[2].content["type"], "card");
     runner.stop().await;
 }
 
@@ -155,7 +156,7 @@ async fn a_question_can_name_the_chat_that_it_is_for_but_no_agent() {
     let card = json!({ "to": "nobody", "card": { "title": "C" } });
     let end = model.call("send_card", card, "c3").await;
     assert_eq!(end, Err("Unknown destination \"nobody\". Known: home, peer".into()));
-    assert_eq!(host.out().len(), 1);
+    assert_eq!(host.out().len(), 2);
     runner.stop().await;
 }
 

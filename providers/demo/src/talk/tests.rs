@@ -26,3 +26,19 @@ fn numbers_are_read_leniently() {
     assert_eq!(number("0.5s"), Some(0.5));
     assert_eq!(number("some"), None);
 }
+
+#[test]
+fn errands_name_another_agent() {
+    for (text, wanted) in [
+        ("Tell sam: hello: you", Some(("sam", "hello: you"))),
+        ("ask sam what is new?", Some(("sam", "what is new?"))),
+        ("send sam a file", Some(("sam", "a file"))),
+        ("send me a file", None),
+        ("ask me something", None),
+        ("tell everybody at once: hi", None),
+        ("telling", None),
+        ("té", None),
+    ] {
+        assert_eq!(errand(text), wanted, "{text}");
+    }
+}
