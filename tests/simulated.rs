@@ -70,6 +70,7 @@ impl Sim {
                 container: root.join("container"),
                 runner: root.join("runner"),
                 tools: root.join("tools"),
+                home: root.to_owned(),
                 install: "sim".into(),
                 boxes_max: self.boxes_max,
                 idle_timeout: self.idle,

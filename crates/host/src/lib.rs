@@ -21,12 +21,14 @@ mod inbound;
 mod live;
 mod liveness;
 mod mail;
+mod mounts;
 mod notice;
 mod outbound;
 mod plan;
 mod pressure;
 mod reach;
 mod route;
+mod servers;
 mod session;
 mod slots;
 mod start;
@@ -78,6 +80,8 @@ pub(crate) struct Host {
     pub(crate) post: mail::Post,
     /// The next expiry of a request changed.
     pub(crate) approvals_changed: Notify,
+    /// Whose box is being changed.
+    pub(crate) changes: boxes::Changes,
     /// The index of due times changed.
     pub(crate) due_changed: Notify,
     pub(crate) stop: AtomicBool,
