@@ -1,10 +1,12 @@
 //! The agent's own tools, served in-process: names, schemas and the door through which they are called.
 //!
 //! A tool only ever writes a row; the host decides what happens. Nothing here trusts an argument.
-//! Read next: [`say`] for messages, [`ask`] for questions and cards, [`tasks`] for schedules.
+//! Read next: [`say`] for messages, [`ask`] for questions and cards, [`tasks`] for schedules,
+//! [`change`] for the box itself.
 
 mod args;
 mod ask;
+mod change;
 mod say;
 mod tasks;
 #[cfg(test)]
@@ -99,6 +101,8 @@ impl Handler for Ours {
             "resume_task" => tasks::order(session, args, call, tasks::Order::Resume),
             "run_task" => tasks::order(session, args, call, tasks::Order::Run),
             "update_task" => tasks::update(session, args, call),
+            "install_packages" => change::packages(session, args, call),
+            "add_mcp_server" => change::server(session, args, call),
             _ => Err(format!("Unknown tool: {name}")),
         }
     }
@@ -119,6 +123,7 @@ const TO: &str = "Name of the destination. Leave it out to answer the conversati
 fn all() -> Vec<ToolDef> {
     let mut all = messages();
     all.extend(schedules());
+    all.extend(change::defs());
     all
 }
 
