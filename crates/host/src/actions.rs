@@ -21,6 +21,8 @@ pub(crate) fn run(
     let done = match action {
         "schedule_task" | "cancel_task" | "pause_task" | "resume_task" | "run_task"
         | "update_task" | "task_skipped" => tasks::act(host, session, id, action, fields)?,
+        "install_packages" => crate::selfmod::packages(host, session, id, fields)?,
+        "add_mcp_server" => crate::selfmod::server(host, session, id, fields)?,
         _ => Err(format!("the host knows no action {action:?}")),
     };
     host.trace(

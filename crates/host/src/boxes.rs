@@ -10,7 +10,10 @@
 //! made ready is written by the driver beside what is in use, so that nothing notices until it is in
 //! effect. A host that dies on the way leaves the row in `builds`, and the next one goes on from it.
 
+pub(crate) use crate::servers::McpServer;
 use crate::{Host, HostError, blocking, fault, lock, servers};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use nanoclaw_central::{AgentConfig, AgentTools, BoxParts, Build};
 use nanoclaw_contract::content::Chat;
 use nanoclaw_contract::ids::{Address, AgentId, ChannelType, MessageId, PlatformId, SessionId};
@@ -22,6 +25,7 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -37,9 +41,22 @@ const LINE_MAX: Duration = Duration::from_secs(15 * 60);
 /// One failed start may be an accident.
 const FAILED_STARTS: u32 = 2;
 
-/// Whose turn it is: one change of an agent at a time.
+/// Changes under way, by number, and whose turn it is: one of an agent at a time.
 #[derive(Default)]
-pub(crate) struct Changes(Mutex<BTreeMap<AgentId, Arc<tokio::sync::Mutex<()>>>>);
+pub(crate) struct Changes {
+    turns: Mutex<BTreeMap<AgentId, Arc<tokio::sync::Mutex<()>>>>,
+    running: Mutex<BTreeMap<i64, Running>>,
+}
+
+/// A change under way. Who asks for the same once more gets the same outcome.
+struct Running {
+    build: Build,
+    outcome: Outcome,
+    /// Somebody waits for it.
+    awaited: Arc<AtomicBool>,
+}
+
+type Outcome = Shared<BoxFuture<'static, Result<String, String>>>;
 
 /// What changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,31 +87,33 @@ pub(crate) async fn install_packages(
 pub(crate) async fn add_mcp_server(
     host: &Arc<Host>,
     agent: &AgentId,
-    name: &str,
-    words: (&str, &[String], &BTreeMap<String, String>),
+    server: &McpServer,
     session: Option<&SessionId>,
 ) -> Result<String, String> {
-    let (command, args, env) = words;
-    servers::judge(name, command, args, env)?;
-    let entry = servers::entry(command, args, env);
-    carry_out(host, agent, session, Change::Server { name: name.to_owned(), entry }).await
+    servers::judge(server)?;
+    let change = Change::Server { name: server.name.clone(), entry: servers::entry(server) };
+    carry_out(host, agent, session, change).await
 }
 
 /// Goes on with what an earlier host left. Blocks.
 pub(crate) fn resume(host: &Arc<Host>) -> Result<(), HostError> {
     for build in host.central.builds()? {
-        let host = host.clone();
+        let (host, agent, session) = (host.clone(), build.agent.clone(), build.session.clone());
+        let id = build.id;
+        let (outcome, awaited) = begin(&host, build);
         tokio::spawn(async move {
-            let (agent, session, id) = (build.agent.clone(), build.session.clone(), build.id);
-            let text = match in_turn(&host, build).await {
+            let text = match outcome.await {
                 Ok(done) => done,
                 Err(_) if host.stopping() => return,
                 Err(why) => format!("⚠️ {why}"),
             };
-            // Whoever decided then does not wait any more.
-            host.notify_owner(&format!("build:{id}"), &format!("{agent}: {text}"));
-            if let Some(session) = session {
-                note(&host, &session, &format!("build-{id}-end"), text).await;
+            // A request that was approved is taken up again by whoever approved it, and told there.
+            if awaited.load(Ordering::Acquire) {
+                return;
+            }
+            match session {
+                Some(session) => note(&host, &session, &format!("build-{id}-end"), text).await,
+                None => host.notify_owner(&format!("build:{id}"), &format!("{agent}: {text}")),
             }
         });
     }
@@ -107,20 +126,44 @@ async fn carry_out(
     session: Option<&SessionId>,
     change: Change,
 ) -> Result<String, String> {
+    let text = serde_json::to_string(&change).map_err(|e| e.to_string())?;
+    let same = |running: &&Running| {
+        let b = &running.build;
+        b.agent == *agent && b.session.as_ref() == session && b.change == text
+    };
+    let known = lock(&host.changes.running).values().find(same).map(|running| {
+        running.awaited.store(true, Ordering::Release);
+        running.outcome.clone()
+    });
+    if let Some(outcome) = known {
+        return outcome.await;
+    }
     let (h, a, s) = (host.clone(), agent.clone(), session.cloned());
     let build = blocking(move || {
-        let text = serde_json::to_string(&change).map_err(|e| HostError::Unknown(e.to_string()))?;
         let id = h.central.begin_build(&a, s.as_ref(), &text, h.clock.now())?;
         Ok(Build { id, agent: a, session: s, change: text, before: None })
     });
     let build = build.await.map_err(|e| e.to_string())?;
     fault::point("host.build.begun");
-    in_turn(host, build).await
+    begin(host, build).0.await
+}
+
+/// Starts a change as a task of its own: nobody who waits for it can cut it short.
+fn begin(host: &Arc<Host>, build: Build) -> (Outcome, Arc<AtomicBool>) {
+    // Held until it is known here: its own end takes it out again.
+    let mut all = lock(&host.changes.running);
+    let task = tokio::spawn(in_turn(host.clone(), build.clone()));
+    let outcome = async move { task.await.unwrap_or_else(|e| Err(format!("it failed: {e}"))) };
+    let (outcome, awaited) = (outcome.boxed().shared(), Arc::<AtomicBool>::default());
+    let running = Running { build, outcome: outcome.clone(), awaited: awaited.clone() };
+    all.insert(running.build.id, running);
+    (outcome, awaited)
 }
 
 /// Waits for the agent's turn, does the change and ends it. A host that stops leaves it to the next.
-async fn in_turn(host: &Arc<Host>, build: Build) -> Result<String, String> {
-    let turn = lock(&host.changes.0).entry(build.agent.clone()).or_default().clone();
+async fn in_turn(host: Arc<Host>, build: Build) -> Result<String, String> {
+    let host = &host;
+    let turn = lock(&host.changes.turns).entry(build.agent.clone()).or_default().clone();
     let _turn = turn.lock().await;
     let (id, agent) = (build.id, build.agent.clone());
     host.trace("box changes", None, build.session.as_ref(), None, &build.change);
@@ -130,6 +173,7 @@ async fn in_turn(host: &Arc<Host>, build: Build) -> Result<String, String> {
     }
     let h = host.clone();
     let ended = blocking(move || Ok(h.central.end_build(id)?)).await;
+    lock(&host.changes.running).remove(&id);
     fault::point("host.build.ended");
     let text = match &done {
         Ok(text) => text.clone(),

@@ -28,6 +28,7 @@ mod plan;
 mod pressure;
 mod reach;
 mod route;
+mod selfmod;
 mod servers;
 mod session;
 mod slots;

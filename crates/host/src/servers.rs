@@ -27,13 +27,18 @@ fn is_variable(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(plain) && !name.as_bytes()[0].is_ascii_digit()
 }
 
+/// A server of tools that an agent is to get.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct McpServer {
+    pub(crate) name: String,
+    pub(crate) command: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
 /// Judges a server. The reason is for whoever asks for it.
-pub(crate) fn judge(
-    name: &str,
-    command: &str,
-    args: &[String],
-    env: &BTreeMap<String, String>,
-) -> Result<(), String> {
+pub(crate) fn judge(server: &McpServer) -> Result<(), String> {
+    let McpServer { name, command, args, env } = server;
     if !is_name(name) {
         return Err(format!(
             "{name:?} cannot name a server: use up to {NAME_BYTES_MAX} letters, digits, - and _, begin with \
@@ -47,7 +52,7 @@ pub(crate) fn judge(
         return Err(format!("{bad:?} cannot name a variable"));
     }
     let words = || args.iter().chain(env.keys()).chain(env.values()).map(String::as_str);
-    let words = || words().chain([command]);
+    let words = || words().chain([command.as_str()]);
     if words().any(|word| word.contains('\0')) || command.contains(char::is_control) {
         return Err(
             "its command, arguments or variables hold a character that cannot be passed".into()
@@ -60,8 +65,8 @@ pub(crate) fn judge(
 }
 
 /// The entry of a server in the configuration.
-pub(crate) fn entry(command: &str, args: &[String], env: &BTreeMap<String, String>) -> Value {
-    json!({"command": command, "args": args, "env": env})
+pub(crate) fn entry(server: &McpServer) -> Value {
+    json!({"command": server.command, "args": server.args, "env": server.env})
 }
 
 /// The servers of a configuration that can be started, and those that cannot, with reasons.
@@ -88,8 +93,10 @@ fn parse(name: &str, entry: &Value) -> Result<(), String> {
         #[serde(default)]
         env: Option<BTreeMap<String, String>>,
     }
-    let entry: Entry = serde_json::from_value(entry.clone()).map_err(|e| e.to_string())?;
-    judge(name, &entry.command, &entry.args.unwrap_or_default(), &entry.env.unwrap_or_default())
+    let Entry { command, args, env } =
+        serde_json::from_value(entry.clone()).map_err(|e| e.to_string())?;
+    let (args, env) = (args.unwrap_or_default(), env.unwrap_or_default());
+    judge(&McpServer { name: name.to_owned(), command, args, env })
 }
 
 #[cfg(test)]

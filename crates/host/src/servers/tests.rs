@@ -6,6 +6,11 @@ fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect()
 }
 
+fn check(command: &str, args: &[String], env: &BTreeMap<String, String>) -> Result<(), String> {
+    let (command, args, env) = (command.into(), args.into(), env.clone());
+    judge(&McpServer { name: "a".into(), command, args, env })
+}
+
 #[test]
 fn names_are_plain_and_not_ours() {
     for good in ["files", "my-db_2", "0x"] {
@@ -24,10 +29,7 @@ fn names_are_plain_and_not_ours() {
 fn a_server_that_cannot_be_started_is_refused_with_the_reason() {
     let none = env(&[]);
     let args = |args: &[&str]| args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>();
-    assert_eq!(
-        judge("a", "npx", &args(&["-y", "x", "a b; c"]), &env(&[("KEY_1", "v=1\n")])),
-        Ok(())
-    );
+    assert_eq!(check("npx", &args(&["-y", "x", "a b; c"]), &env(&[("KEY_1", "v=1\n")])), Ok(()));
     for (command, given, variables, why) in [
         ("", args(&[]), &none, "no command"),
         (" ", args(&[]), &none, "no command"),
@@ -37,11 +39,11 @@ fn a_server_that_cannot_be_started_is_refused_with_the_reason() {
         ("a", args(&["x"; 200]), &none, "words"),
         ("a", args(&[&"x".repeat(BYTES_MAX)]), &none, "bytes"),
     ] {
-        let said = judge("a", command, &given, variables).unwrap_err();
+        let said = check(command, &given, variables).unwrap_err();
         assert!(said.contains(why), "{command:?}: {said}");
     }
     for key in ["", "A=B", "1A", "A B", "A\n"] {
-        let said = judge("a", "x", &[], &env(&[(key, "v")])).unwrap_err();
+        let said = check("x", &[], &env(&[(key, "v")])).unwrap_err();
         assert!(said.contains("variable"), "{key:?}: {said}");
     }
 }
