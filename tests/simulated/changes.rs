@@ -3,7 +3,7 @@
 
 use super::{EVER, Sim};
 use nanoclaw_central::{AgentConfig, AgentLimits, Role};
-use nanoclaw_contract::ids::{AgentId, UserId};
+use nanoclaw_contract::ids::{AgentId, SessionId, UserId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_driver::{Access, BoxSpec};
 use nanoclaw_testkit::platform::{Platform, Shown};
@@ -76,16 +76,15 @@ impl Home {
 
     /// Waits until the agent was told something, and counts how often.
     async fn is_told(&self, part: &str) -> anyhow::Result<usize> {
+        let central = self.sim.rig.central()?;
+        let in_c1 = |s: &SessionId| {
+            let session = central.session(s).ok().flatten();
+            session.and_then(|s| s.chat).is_some_and(|chat| chat.as_str() == "mg-c1")
+        };
+        let session = self.sim.rig.sessions(&self.agent)?.into_iter().find(in_c1);
+        let session = session.ok_or_else(|| anyhow::anyhow!("no session"))?;
+        let inbox = self.sim.inbox(&self.agent, &session)?;
         let count = || {
-            let session = self.sim.rig.sessions(&self.agent).ok()?.into_iter().find(|s| {
-                self.sim
-                    .rig
-                    .central()
-                    .ok()
-                    .and_then(|c| c.session(s).ok()?)
-                    .is_some_and(|s| s.chat.is_some_and(|chat| chat.as_str() == "mg-c1"))
-            })?;
-            let inbox = self.sim.inbox(&self.agent, &session).ok()?;
             let sql = "SELECT count(*) FROM messages_in WHERE instr(content, ?1) > 0 AND id LIKE 'note-%'";
             inbox.query_row(sql, [part], |r| r.get::<_, i64>(0)).ok()
         };
@@ -197,7 +196,7 @@ async fn what_is_configured_is_what_starts() -> anyhow::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn an_approved_package_is_there_after_a_restart() -> anyhow::Result<()> {
     let mut home = Home::new("packages").await?;
-    *home.sim.driver.takes.lock().unwrap() = Some(Duration::from_secs(300));
+    *home.sim.driver.takes.lock().unwrap() = Some(Duration::from_secs(5));
     home.order(&json!({"action": "install_packages", "apt": ["jq"], "npm": ["@a/b"], "reason": "to read JSON"}));
     let card = home.card(1).await?;
     for part in ["jq", "@a/b", "to read JSON"] {
@@ -261,7 +260,7 @@ async fn a_failed_build_changes_nothing() -> anyhow::Result<()> {
 #[tokio::test(start_paused = true)]
 async fn changes_of_one_agent_queue() -> anyhow::Result<()> {
     let mut home = Home::new("queue").await?;
-    *home.sim.driver.takes.lock().unwrap() = Some(Duration::from_secs(60));
+    *home.sim.driver.takes.lock().unwrap() = Some(Duration::from_secs(5));
     home.order(&json!({"action": "install_packages", "apt": ["jq"]}));
     let first = home.card(1).await?;
     home.order(&json!({"action": "add_mcp_server", "name": "files", "command": "serve",
