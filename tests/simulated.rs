@@ -1,5 +1,6 @@
 //! Stories on a simulated clock: minutes and days pass in milliseconds, the host is the real one.
 
+mod approvals;
 mod boxes;
 mod changes;
 mod channels;
