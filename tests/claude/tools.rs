@@ -54,7 +54,7 @@ async fn chosen_skills_are_there_and_others_are_not() -> anyhow::Result<()> {
     let world = World::new("skills").await?;
     let all = world.rig.root.path().join("container/skills");
     for (name, about) in
-        [("charts", "Draws charts of barley prices."), ("opera", "Sings about opera houses.")]
+        [("charts", "Draws charts of barley prices."), ("zithers", "Tunes zithers.")]
     {
         std::fs::create_dir_all(all.join(name))?;
         let text = format!(
@@ -81,7 +81,7 @@ async fn chosen_skills_are_there_and_others_are_not() -> anyhow::Result<()> {
     ] {
         assert_eq!(asked.matches(part).count(), 1, "{part}\n{asked}");
     }
-    assert!(!asked.contains("opera"), "{asked}");
+    assert!(!asked.contains("zither"), "{asked}");
     world.ask(r#"!tool Skill {"skill": "charts"}"#).await?;
     world.api.request_with("The secret word is charts-word.")?;
     world.rig.stop().await

@@ -478,14 +478,16 @@ pub(crate) async fn restart_agent(
 ) -> Result<usize, HostError> {
     let (h, a) = (host.clone(), agent.clone());
     let running = blocking(move || {
-        let mut running = Vec::new();
-        for found in h.central.boxes()? {
-            let session = h.central.session(&found.session)?;
-            if session.is_some_and(|s| s.agent == a && s.active) {
-                running.push(found.session);
+        // One that is just starting was planned before and has no row yet.
+        let mut running = h.slots.holders();
+        running.extend(h.central.boxes()?.into_iter().map(|found| found.session));
+        let mut its = Vec::new();
+        for id in running {
+            if h.central.session(&id)?.is_some_and(|s| s.agent == a && s.active) {
+                its.push(id);
             }
         }
-        Ok(running)
+        Ok(its)
     })
     .await?;
     for session in &running {
