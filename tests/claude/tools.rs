@@ -123,3 +123,35 @@ async fn an_approved_package_can_be_used() -> anyhow::Result<()> {
     );
     world.rig.stop().await
 }
+
+/// A folder of the machine, through the owner's list: there, read-only, and gone when it leads elsewhere.
+#[tokio::test]
+async fn a_listed_folder_is_seen_and_a_link_out_of_it_is_not() -> anyhow::Result<()> {
+    let world = World::new("mounts").await?;
+    let home = world.rig.root.path().canonicalize()?;
+    for dir in ["papers", "private", ".config/nanoclaw"] {
+        std::fs::create_dir_all(home.join(dir))?;
+    }
+    std::fs::write(home.join("papers/one.txt"), "the first paper\n")?;
+    std::fs::write(home.join("private/one.txt"), "the diary\n")?;
+    let list = json!({"allowedRoots": [{"path": "~/papers", "allowReadWrite": false}]});
+    std::fs::write(home.join(".config/nanoclaw/mount-allowlist.json"), list.to_string())?;
+    let central = world.rig.central()?;
+    let mut config = central.config(&world.agent)?.unwrap_or_default();
+    std::fs::create_dir(home.join("papers/shelf"))?;
+    config.additional_mounts = json!([{"hostPath": "~/papers", "readonly": false},
+        {"hostPath": "~/papers/shelf", "containerPath": "shelf"}]);
+    central.put_config(&world.agent, &config, Timestamp::now())?;
+    let mut world = world.started().await?;
+    let look =
+        bash("cd /workspace/extra; ls; cat papers/one.txt; touch papers/x; cat shelf/one.txt");
+    let seen = world.ask(&look).await?;
+    assert!(seen.contains("the first paper") && seen.contains("Read-only file system"), "{seen}");
+    // What was a folder becomes a link out of the root: the next box does without it.
+    std::fs::remove_dir(home.join("papers/shelf"))?;
+    std::os::unix::fs::symlink("../private", home.join("papers/shelf"))?;
+    world.kill_box().await?;
+    let seen = world.ask(&look).await?;
+    assert!(seen.contains("the first paper") && !seen.contains("the diary"), "{seen}");
+    world.rig.stop().await
+}
