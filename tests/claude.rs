@@ -6,6 +6,7 @@ mod files;
 mod memory;
 mod secret;
 mod talk;
+mod tools;
 
 use anyhow::{Context as _, ensure};
 use nanoclaw_contract::dir::SessionDir;

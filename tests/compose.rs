@@ -158,6 +158,7 @@ fn config(run: &Run) -> Config {
         container: run.root.join("container"),
         runner: run.runner.clone(),
         tools: run.tools.clone().unwrap_or_else(|| run.root.join("data/tools")),
+        home: run.root.clone(),
         install: run.install.clone(),
         boxes_max: run.boxes,
         idle_timeout: Duration::from_millis(run.idle_ms),

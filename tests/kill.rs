@@ -1,11 +1,12 @@
 //! Whatever is killed, at whatever moment: nothing is lost, nothing is doubled, order is kept.
 //!
 //! [`points`] kills host and runner exactly at every durable point, [`approvals`] the host along a
-//! stranger's request, [`team`] the host between agents, [`random`] kills everything at random while many
+//! stranger's request, [`team`] between agents, [`builds`] while a box is changed, [`random`] kills everything at random while many
 //! sessions talk, [`tasks`] around the runs of a series, [`tools`] kills the runner around the effects of its
 //! tools, [`vault`] kills the vault. All of them ask the same [`oracle`].
 
 mod approvals;
+mod builds;
 mod oracle;
 mod points;
 mod random;

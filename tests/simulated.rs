@@ -2,6 +2,7 @@
 
 mod approvals;
 mod boxes;
+mod changes;
 mod channels;
 mod outage;
 mod questions;
@@ -72,6 +73,7 @@ impl Sim {
                 container: root.join("container"),
                 runner: root.join("runner"),
                 tools: root.join("tools"),
+                home: root.to_owned(),
                 install: "sim".into(),
                 boxes_max: self.boxes_max,
                 idle_timeout: self.idle,

@@ -11,6 +11,7 @@ use nanoclaw_contract::message::{
 use nanoclaw_contract::outbox::{Commit, Outbox};
 use nanoclaw_contract::pulse::{Phase, Pulse, Tool};
 use nanoclaw_contract::time::{Clock, Timestamp};
+use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use nanoclaw_driver::{BoxSpec, Driver, DriverError, Exit, Probe, Running, Signal};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,6 +47,14 @@ pub struct FakeDriver {
     pub clock: Mutex<Option<Arc<dyn Clock>>>,
     /// Starts that fail before one works.
     pub failing: Mutex<u32>,
+    /// What was made ready, and what was removed: one line each.
+    pub made: Mutex<Vec<String>>,
+    /// Boxes with one of these packages do not start.
+    pub sick: Mutex<Vec<String>>,
+    /// How long packages take.
+    pub takes: Mutex<Option<Duration>>,
+    /// Every box that was started.
+    pub specs: Mutex<Vec<BoxSpec>>,
     /// Most boxes that ever ran at once, and how many were started.
     counts: Mutex<(usize, usize)>,
 }
@@ -84,6 +93,17 @@ impl Driver for FakeDriver {
                 return Err(DriverError::Start("the test wants it so".into()));
             }
         }
+        let image = spec.image.clone().unwrap_or_default();
+        if self
+            .sick
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .any(|s| image.contains(s))
+        {
+            return Err(DriverError::Start("its packages make it sick".into()));
+        }
+        self.specs.lock().unwrap_or_else(PoisonError::into_inner).push(spec.clone());
         let source = |target: &str| {
             spec.mounts.iter().find(|m| m.target.as_os_str() == target).map(|m| m.source.clone())
         };
@@ -99,20 +119,28 @@ impl Driver for FakeDriver {
         let clock = self.clock.lock().unwrap_or_else(PoisonError::into_inner).clone();
         tokio::spawn(async move {
             let started = tokio::time::Instant::now();
+            let mut first = true;
             while !*ended.borrow_and_update() {
                 let (workspace, now) = (Workspace::at(&workspace), clock.as_ref().map(|c| c.now()));
                 let every = match manner {
                     Manner::Echoes | Manner::Deaf => LOOK_EVERY,
                     Manner::Hangs | Manner::Works(_) => Duration::from_secs(5),
                 };
+                // As a runner does: a pulse before anything else, and what is for a new box only at first.
+                let kind = if std::mem::take(&mut first) { Look::First } else { Look::Later };
                 let look = move || match manner {
                     Manner::Hangs => claim_all(&workspace),
                     Manner::Works(long) if started.elapsed() < long => {
                         claim_all(&workspace)?;
-                        beat(&workspace, now)
+                        beat(&workspace, now, Phase::Tool)
                     }
-                    Manner::Works(_) | Manner::Echoes => answer_all(&workspace, now, 100),
-                    Manner::Deaf => answer_all(&workspace, now, 0),
+                    Manner::Works(_) | Manner::Echoes | Manner::Deaf => {
+                        if kind == Look::First {
+                            beat(&workspace, now, Phase::Idle)?;
+                        }
+                        let system = if matches!(manner, Manner::Deaf) { 0 } else { 100 };
+                        answer_all(&workspace, now, kind, system)
+                    }
                 };
                 // A failed look is a look too early; the next one finds more.
                 drop(tokio::task::spawn_blocking(look).await);
@@ -145,6 +173,30 @@ impl Driver for FakeDriver {
         Ok(Exit { code: Some(0), out_of_memory: false, tail: String::new() })
     }
 
+    async fn provide(
+        &self,
+        wanted: &Wanted,
+        progress: Progress<'_>,
+    ) -> Result<Provided, DriverError> {
+        let names = [wanted.apt.as_slice(), &wanted.npm].concat().join("+");
+        progress(&format!("fetching {names}"));
+        let takes = *self.takes.lock().unwrap_or_else(PoisonError::into_inner);
+        tokio::time::sleep(takes.unwrap_or_default()).await;
+        if names.contains("no-such") {
+            return Err(DriverError::Other("no such package".into()));
+        }
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(names.clone());
+        let search = BTreeMap::from([("PATH".into(), vec!["/opt/agent/bin".into()])]);
+        let plain = names.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        Ok(Provided { image: Some(format!("made:{plain}")), mounts: Vec::new(), search })
+    }
+
+    async fn tidy(&self, _: &Wanted, keep: &Provided) -> Result<(), DriverError> {
+        let kept = format!("kept {}", keep.image.clone().unwrap_or_default());
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).push(kept);
+        Ok(())
+    }
+
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {
         let of = |f: &&Fake| f.spec.install == install;
         Ok(self
@@ -169,10 +221,15 @@ fn claim_all(workspace: &Workspace) -> Result<(), nanoclaw_contract::Error> {
     Outbox::open(&workspace.outbound(), now)?.claim(&ids, now)
 }
 
-/// Shows a pulse of a long tool call.
-fn beat(workspace: &Workspace, now: Option<Timestamp>) -> Result<(), nanoclaw_contract::Error> {
+/// Shows a pulse: of a long tool call, or of a runner that waits.
+fn beat(
+    workspace: &Workspace,
+    now: Option<Timestamp>,
+    phase: Phase,
+) -> Result<(), nanoclaw_contract::Error> {
     let tool = Tool { id: "t1".into(), name: "Task".into(), started_ms: 0, timeout_ms: None };
-    let pulse = Pulse { phase: Phase::Tool, since_ms: 0, tools: vec![tool] };
+    let tools = if phase == Phase::Tool { vec![tool] } else { Vec::new() };
+    let pulse = Pulse { phase, since_ms: 0, tools };
     let io = |source| nanoclaw_contract::Error::Io { what: "beat".into(), source };
     let (path, fresh) = (workspace.heartbeat(), workspace.heartbeat().with_extension("fresh"));
     let file = std::fs::File::create(&fresh).map_err(io)?;
@@ -189,6 +246,7 @@ fn beat(workspace: &Workspace, now: Option<Timestamp>) -> Result<(), nanoclaw_co
 fn answer_all(
     workspace: &Workspace,
     clock: Option<Timestamp>,
+    look: Look,
     system: usize,
 ) -> Result<(), nanoclaw_contract::Error> {
     let now = Timestamp::now();
@@ -196,7 +254,7 @@ fn answer_all(
     let mut outbox = Outbox::open(&workspace.outbound(), now)?;
     let until = clock.unwrap_or(now + Duration::from_secs(400 * 86_400));
     let acks = outbox.acks()?;
-    let mut rows = inbox.pending(Look::First, &acks, 100, until)?;
+    let mut rows = inbox.pending(look, &acks, 100, until)?;
     rows.extend(inbox.system(&acks, system, until)?);
     rows.sort_by_key(|r| r.seq);
     if !rows.iter().any(|r| r.trigger == Trigger::Wake) {

@@ -8,6 +8,7 @@
 
 mod agents;
 mod approvals;
+mod changes;
 mod chats;
 mod deliveries;
 mod destinations;
@@ -27,6 +28,7 @@ mod wirings;
 
 pub use agents::{Agent, AgentConfig, CliScope, FOLDER_BYTES_MAX, is_folder_name};
 pub use approvals::{Approval, ApprovalStatus, Card, NewApproval, Opened, Vote, Voted};
+pub use changes::{AgentLimits, AgentTools, BoxParts, Build};
 pub use chats::{Chat, ChatKind, UnknownSenderPolicy};
 pub use deliveries::{Delivery, DeliveryState};
 pub use destinations::{DestinationTarget, destination_name};

@@ -33,6 +33,7 @@ const OURS: &[(&str, &str)] = &[
     ("nanoclaw-rs-team", include_str!("sql/0004_team.sql")),
     ("nanoclaw-rs-approvals", include_str!("sql/0003_approvals.sql")),
     ("nanoclaw-rs-tasks", include_str!("sql/0005_tasks.sql")),
+    ("nanoclaw-rs-boxes", include_str!("sql/0007_boxes.sql")),
 ];
 
 /// Applies what is missing.

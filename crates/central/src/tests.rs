@@ -1,6 +1,7 @@
 //! The tests of the central database, by noun.
 
 mod approvals;
+mod changes;
 mod deliveries;
 mod install;
 mod people;

@@ -9,10 +9,12 @@
 pub mod cgroup;
 pub mod check;
 pub mod process;
+pub mod provide;
 pub mod seccomp;
 
 use async_trait::async_trait;
 use nanoclaw_contract::ids::{AgentId, SessionId};
+use provide::{Progress, Provided, Wanted};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -205,6 +207,23 @@ pub trait Driver: Send + Sync + 'static {
     async fn cpu(&self, name: &str) -> Option<cgroup::Cpu> {
         let _ = name;
         None
+    }
+
+    /// Makes packages ready for the boxes of an agent; what was made ready before is found again. May
+    /// take minutes. Whatever is cut short is done anew, never used half.
+    async fn provide(
+        &self,
+        wanted: &Wanted,
+        progress: Progress<'_>,
+    ) -> Result<Provided, DriverError> {
+        let (_, _) = (wanted, progress);
+        Err(DriverError::Unavailable(format!("{} cannot install packages", self.name())))
+    }
+
+    /// Removes what was made ready for this agent, except `keep`. Its boxes use nothing else any more.
+    async fn tidy(&self, wanted: &Wanted, keep: &Provided) -> Result<(), DriverError> {
+        let (_, _) = (wanted, keep);
+        Ok(())
     }
 
     /// Terminates, waits at most `grace`, kills; returns when the box is gone.

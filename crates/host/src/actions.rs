@@ -23,6 +23,8 @@ pub(crate) fn run(
         "question_expired" => questions::expire(host, session, fields)?,
         "schedule_task" | "cancel_task" | "pause_task" | "resume_task" | "run_task"
         | "update_task" | "task_skipped" => tasks::act(host, session, id, action, fields)?,
+        "install_packages" => crate::selfmod::packages(host, session, id, fields)?,
+        "add_mcp_server" => crate::selfmod::server(host, session, id, fields)?,
         _ => Err(format!("the host knows no action {action:?}")),
     };
     host.trace(

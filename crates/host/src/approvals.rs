@@ -120,6 +120,12 @@ impl Action {
         matches!(self, Self::LetIn { .. } | Self::ConnectChat { .. })
     }
 
+    /// Whether it is taken up again where a host left it.
+    fn is_resumable(&self) -> bool {
+        self.is_repeatable()
+            || matches!(self, Self::InstallPackages { .. } | Self::AddMcpServer { .. })
+    }
+
     fn to_json(&self) -> Result<String, HostError> {
         let mut value =
             serde_json::to_value(self).map_err(|e| HostError::Unknown(format!("action: {e}")))?;
@@ -470,7 +476,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
     if let Some(a) = begun {
         let outcome = match intact(&a) {
             Err(why) => Err(why),
-            Ok(action) if a.status == ApprovalStatus::Applying && !action.is_repeatable() => Err(
+            Ok(action) if a.status == ApprovalStatus::Applying && !action.is_resumable() => Err(
                 "the host stopped in the middle of it. It may have happened or not: look, and ask again if not".into(),
             ),
             Ok(action) => {

@@ -17,6 +17,8 @@ pub struct Config {
     pub runner: PathBuf,
     /// Tools that setup installed for the agents, such as harness programs.
     pub tools: PathBuf,
+    /// Home of whoever runs the install; the list of what may be mounted lies below it.
+    pub home: PathBuf,
     /// Tells this install from others on the machine.
     pub install: String,
     /// How many boxes may run at once.

@@ -21,6 +21,7 @@ mod inbound;
 mod live;
 mod liveness;
 mod mail;
+mod mounts;
 mod notice;
 mod outbound;
 mod plan;
@@ -28,6 +29,8 @@ mod pressure;
 mod questions;
 mod reach;
 mod route;
+mod selfmod;
+mod servers;
 mod session;
 mod slots;
 mod start;
@@ -81,6 +84,8 @@ pub(crate) struct Host {
     pub(crate) post: mail::Post,
     /// The next expiry of a request changed.
     pub(crate) approvals_changed: Notify,
+    /// Whose box is being changed.
+    pub(crate) changes: boxes::Changes,
     /// The index of due times changed.
     pub(crate) due_changed: Notify,
     pub(crate) stop: AtomicBool,

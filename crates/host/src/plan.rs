@@ -1,15 +1,16 @@
 //! Plans a box to the last mount before anything is started.
 
 use crate::session::Files;
-use crate::{EgressGrant, Host, HostError};
-use nanoclaw_central::Session;
+use crate::{EgressGrant, Host, HostError, boxes, mounts, servers};
+use nanoclaw_central::{Agent, AgentConfig, Session};
 use nanoclaw_contract::ids;
-use nanoclaw_driver::{Access, BoxSpec, Mount};
+use nanoclaw_driver::{Access, BoxSpec, Limits, Mount, provide};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Where things lie in a box.
 const RUNNER: &str = "/opt/nanoclaw/nanoclaw-runner";
@@ -17,7 +18,7 @@ const HOME: &str = "/home/node";
 
 /// Everything about the box of a session. Blocks: it projects what the agent may know into the inbox.
 pub(crate) fn plan(
-    host: &Host,
+    host: &Arc<Host>,
     session: &Session,
     files: &Files,
     grant: &EgressGrant,
@@ -29,13 +30,19 @@ pub(crate) fn plan(
     if !ids::is_safe_name(&agent.folder) {
         return Err(HostError::Unknown(format!("{:?} as a folder name", agent.folder)));
     }
+    let config = host.central.config(&agent.id)?.unwrap_or_default();
+    let tools = boxes::tools(host, &agent.id, &config)?;
+    let image = tools.image.or_else(|| config.image_tag.clone());
+    if let Some(bad) = image.as_ref().filter(|image| !provide::is_image(image)) {
+        return Err(HostError::Unknown(format!("{bad:?} as the name of an image")));
+    }
     project(host, session, files)?;
     let root = files.dir.root();
     let folder = host.config.groups.join(&agent.folder);
     let home = root.join("home");
     make_dirs(host, &[&folder, &home])?;
     let container_json = root.join("container.json");
-    write_new(&container_json, &container_json_of(host, &agent)?)?;
+    write_new(&container_json, &container_json_of(host, session, &agent, &config)?)?;
     // The mount point of a file must exist; the agent cannot have made it a link while it is mounted.
     touch(&folder.join("container.json"));
     // A fresh box has no pulse yet. Never follows a link.
@@ -52,11 +59,16 @@ pub(crate) fn plan(
     for (source, target) in [
         (host.config.tools.clone(), "/opt/nanoclaw/tools"),
         (host.config.container.join("CLAUDE.md"), "/app/CLAUDE.md"),
-        (host.config.container.join("skills"), "/app/skills"),
     ] {
         if source.exists() {
             mounts.push(mount(&source, target, Access::ReadOnly));
         }
+    }
+    mounts.extend(skills(host, session, &config.skills));
+    mounts.extend(tools.mounts);
+    for extra in mounts::of(host, session, &agent, &config.additional_mounts) {
+        mount_point(root, &extra)?;
+        mounts.push(extra);
     }
     if let Some(dir) = &grant.dir {
         mounts.push(mount(dir, "/run/vault", Access::ReadOnly));
@@ -70,12 +82,12 @@ pub(crate) fn plan(
         agent: session.agent.clone(),
         session: session.id.clone(),
         mounts,
-        env: env(host, grant),
+        env: env(host, grant, &tools.search),
         command: vec![RUNNER.into()],
         cwd: PathBuf::from("/workspace/agent"),
         user: host.config.box_user,
-        limits: host.config.limits,
-        image: host.central.config(&session.agent)?.and_then(|c| c.image_tag),
+        limits: limits(host, &session.agent)?,
+        image,
         log: host.config.data.join("logs").join(format!("{}.log", session.id)),
     })
 }
@@ -94,7 +106,59 @@ fn mount(source: &Path, target: &str, access: Access) -> Mount {
     Mount { source: source.to_owned(), target: target.into(), access }
 }
 
-fn env(host: &Host, grant: &EgressGrant) -> BTreeMap<String, String> {
+/// The install's limits, where the agent has none of its own.
+fn limits(host: &Host, agent: &ids::AgentId) -> Result<Limits, HostError> {
+    let (own, install) = (host.central.agent_limits(agent)?, host.config.limits);
+    Ok(Limits {
+        memory_bytes: own.memory_mib.map_or(install.memory_bytes, |mib| u64::from(mib) << 20),
+        pids: own.pids.unwrap_or(install.pids),
+        cpu_millis: own.cpu_millis.unwrap_or(install.cpu_millis),
+        ..install
+    })
+}
+
+/// The skills that the agent may use: all, or those named.
+fn skills(host: &Host, session: &Session, chosen: &Value) -> Vec<Mount> {
+    const PLACE: &str = "/app/skills";
+    let all = host.config.container.join("skills");
+    let Some(names) = chosen.as_array() else {
+        let there = all.is_dir() && chosen == "all";
+        return there.then(|| mount(&all, PLACE, Access::ReadOnly)).into_iter().collect();
+    };
+    let mut mounts: Vec<Mount> = Vec::new();
+    for name in names.iter().filter_map(Value::as_str) {
+        let (source, target) = (all.join(name), format!("{PLACE}/{name}"));
+        if !ids::is_safe_name(name) || !source.join("SKILL.md").is_file() {
+            let why = format!("there is no skill {name:?}");
+            host.trace("skill missing", None, Some(&session.id), None, &why);
+            tracing::warn!(agent = %session.agent, "{why}");
+        } else if !mounts.iter().any(|m| m.source == source) {
+            mounts.push(mount(&source, &target, Access::ReadOnly));
+        }
+    }
+    mounts
+}
+
+/// Makes the place of an additional mount in the session's own folder, which the box only reads.
+fn mount_point(root: &Path, extra: &Mount) -> Result<(), HostError> {
+    let Ok(inside) = extra.target.strip_prefix("/workspace") else { return Ok(()) };
+    let (place, folder) = (root.join(inside), extra.source.is_dir());
+    if place.symlink_metadata().is_ok_and(|m| m.is_dir() != folder) {
+        // What was mounted here before was of another kind. Only ever empty, so nothing can be lost.
+        drop(std::fs::remove_dir(&place).or_else(|_| std::fs::remove_file(&place)));
+    }
+    let made = match place.parent() {
+        Some(parent) if !folder => std::fs::create_dir_all(parent).map(|()| touch(&place)),
+        _ => std::fs::create_dir_all(&place),
+    };
+    made.map_err(|e| HostError::Io(format!("create {}", place.display()), e))
+}
+
+fn env(
+    host: &Host,
+    grant: &EgressGrant,
+    search: &BTreeMap<String, Vec<String>>,
+) -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = [
         ("HOME", HOME),
         (
@@ -109,20 +173,34 @@ fn env(host: &Host, grant: &EgressGrant) -> BTreeMap<String, String> {
     .collect();
     env.extend(host.config.box_env.clone());
     env.extend(grant.env.clone());
+    for (variable, dirs) in search {
+        let before = env.get(variable).map(String::as_str).into_iter();
+        let all: Vec<_> = dirs.iter().map(String::as_str).chain(before).collect();
+        env.insert(variable.clone(), all.join(":"));
+    }
     env
 }
 
 /// The file of v2's contract, from the agent's configuration.
-fn container_json_of(host: &Host, agent: &nanoclaw_central::Agent) -> Result<Vec<u8>, HostError> {
-    let config = host.central.config(&agent.id)?;
+fn container_json_of(
+    host: &Host,
+    session: &Session,
+    agent: &Agent,
+    config: &AgentConfig,
+) -> Result<Vec<u8>, HostError> {
+    let (servers, left_out) = servers::usable(&config.mcp_servers);
+    for why in left_out {
+        host.trace("server left out", None, Some(&session.id), None, &why);
+        tracing::warn!(agent = %agent.id, "{why}");
+    }
+    let config = config.clone();
     let mut map = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value.filter(|v| !v.is_null()) {
             map.insert(key.into(), value);
         }
     };
-    let config = config.unwrap_or_default();
-    put("mcpServers", Some(config.mcp_servers));
+    put("mcpServers", Some(servers.into()));
     put(
         "packages",
         Some(serde_json::json!({"apt": config.packages_apt, "npm": config.packages_npm})),
@@ -130,13 +208,11 @@ fn container_json_of(host: &Host, agent: &nanoclaw_central::Agent) -> Result<Vec
     put("imageTag", config.image_tag.map(Value::from));
     put("additionalMounts", Some(config.additional_mounts));
     put("skills", Some(config.skills));
-    let provider = config.provider.or_else(|| agent.provider.clone());
-    put(
-        "provider",
-        Some(
-            provider.unwrap_or_else(|| host.config.default_provider.clone()).to_lowercase().into(),
-        ),
-    );
+    let providers = [&session.provider, &config.provider, &agent.provider];
+    let provider = providers.into_iter().flatten().find(|name| !name.trim().is_empty());
+    let provider = provider.unwrap_or(&host.config.default_provider).to_lowercase();
+    put("provider", Some(provider.into()));
+    put("cliScope", Some(config.cli_scope.as_str().into()));
     put("groupName", Some(agent.name.clone().into()));
     put("assistantName", Some(config.assistant_name.unwrap_or_else(|| agent.name.clone()).into()));
     put("agentGroupId", Some(agent.id.as_str().into()));

@@ -75,6 +75,11 @@ impl Slots {
         }
     }
 
+    /// Who has a slot: a box that runs, starts or ends.
+    pub(crate) fn holders(&self) -> BTreeSet<SessionId> {
+        lock(&self.state).held.clone()
+    }
+
     /// How many sessions wait in line.
     pub(crate) fn wanted(&self) -> usize {
         lock(&self.state).line.len()

@@ -70,10 +70,13 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         traffic: Mutex::default(),
         post: crate::mail::Post::default(),
         approvals_changed: Notify::new(),
+        changes: crate::boxes::Changes::default(),
         due_changed: Notify::new(),
         stop: AtomicBool::new(false),
     });
     adopt(&host).await?;
+    let left = host.clone();
+    blocking(move || crate::boxes::resume(&left)).await?;
     let watching = host.clone();
     tokio::spawn(async move { watching.watch.run().await });
     tokio::spawn(due::run(host.clone()));

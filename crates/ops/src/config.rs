@@ -103,6 +103,8 @@ pub struct Config {
     pub tools: PathBuf,
     /// The program that runs in a box.
     pub runner: PathBuf,
+    /// Home of whoever runs this process.
+    pub home: PathBuf,
     /// Tells this install from others on the machine.
     pub install: String,
     /// Which driver, if one was named.
@@ -140,6 +142,7 @@ impl Config {
             logs: home.join("logs"),
             tools: path("NANOCLAW_TOOLS").unwrap_or_else(|| data.join("tools")),
             runner: path("NANOCLAW_RUNNER").unwrap_or(beside),
+            home: from.get("HOME").map_or_else(|| root.to_path_buf(), PathBuf::from),
             install,
             driver: from.get("NANOCLAW_DRIVER").filter(|name| name != "auto"),
             image: from.get("CONTAINER_IMAGE").unwrap_or_else(|| "nanoclaw-agent:latest".into()),

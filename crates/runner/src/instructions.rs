@@ -2,9 +2,11 @@
 //! prompt. Written anew for each start of the harness.
 
 use nanoclaw_contract::message::Destination;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most of one memory file that is read into the prompt.
 const MEMORY_BYTES_MAX: u64 = 64 << 10;
@@ -30,11 +32,30 @@ Use `schedule_task` for anything that shall happen later or again; there is no o
 
 Your working directory is `/workspace/agent`. `CLAUDE.local.md` there is your memory: write down what shall still be known in the next conversation, and look there before you ask for something twice. Files in `conversations/` hold earlier conversations. Files that people send lie in `/workspace/inbox`.
 
+## Your box
+
+What you install by hand is gone when your box is started anew. To keep a Debian or npm package, ask for it with `install_packages`; for the tools of an MCP server, with `add_mcp_server`. Somebody has to approve, and you are told the outcome in a later message: do not wait for it.
+
 Credentials are added to your requests outside of this box. Never ask anybody for a key or password.
 ";
 
-/// Writes the instructions. `files` are read for real: the base prompt and the agent's memory.
-pub(crate) fn text(name: &str, destinations: &[Destination], files: &[&Path]) -> String {
+/// Skills below this folder, by name.
+pub(crate) fn skills(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let skills = entries.map(|entry| entry.path()).filter(|path| path.join("SKILL.md").is_file());
+    let mut skills: Vec<_> = skills.collect();
+    skills.sort();
+    skills
+}
+
+/// Writes the instructions. `files` are read for real: the base prompt, what skills always say, and the
+/// agent's memory.
+pub(crate) fn text(
+    name: &str,
+    destinations: &[Destination],
+    files: &[&Path],
+    servers: &BTreeMap<String, Value>,
+) -> String {
     let mut out = String::new();
     if !name.is_empty() {
         write!(
@@ -48,6 +69,12 @@ pub(crate) fn text(name: &str, destinations: &[Destination], files: &[&Path]) ->
     for file in files {
         if let Some(memory) = memory(file) {
             write!(out, "\n---\n\n{memory}\n").ok();
+        }
+    }
+    for (name, server) in servers {
+        let said = server.get("instructions").and_then(Value::as_str).map_or("", str::trim);
+        if !said.is_empty() {
+            write!(out, "\n---\n\n## Tools of {name}\n\n{said}\n").ok();
         }
     }
     out

@@ -150,6 +150,7 @@ pub async fn serve(
     };
     let place = Place {
         base_prompt: PathBuf::from("/app/CLAUDE.md"),
+        skills: PathBuf::from("/app/skills"),
         extra: session.workspace.root().join("extra"),
         env: options.env,
     };

@@ -41,6 +41,8 @@ pub struct Setup {
     pub workspace: PathBuf,
     /// Directories beside the working directory that the agent may use.
     pub extra_dirs: Vec<PathBuf>,
+    /// Skills that the agent has: folders with a `SKILL.md`.
+    pub skills: Vec<PathBuf>,
     /// What the agent is told about itself, its destinations and its tools, added to the harness's own prompt.
     pub instructions: String,
     /// The conversation to go on with.

@@ -2,10 +2,11 @@
 //!
 //! A tool only ever writes a row; the host decides what happens. Nothing here trusts an argument.
 //! Read next: [`say`] for messages, [`ask`] for questions and cards, [`tasks`] for schedules, [`team`] for
-//! other agents.
+//! other agents, [`change`] for the box itself.
 
 mod args;
 mod ask;
+mod change;
 mod say;
 mod tasks;
 mod team;
@@ -102,6 +103,8 @@ impl Handler for Ours {
             "resume_task" => tasks::order(session, args, call, tasks::Order::Resume),
             "run_task" => tasks::order(session, args, call, tasks::Order::Run),
             "update_task" => tasks::update(session, args, call),
+            "install_packages" => change::packages(session, args, call),
+            "add_mcp_server" => change::server(session, args, call),
             _ => Err(format!("Unknown tool: {name}")),
         }
     }
@@ -130,6 +133,7 @@ fn all() -> Vec<ToolDef> {
             "instructions": text("What it is for and how it shall work; the beginning of its memory") }),
         &["name"],
     ));
+    all.extend(change::defs());
     all
 }
 

@@ -59,6 +59,8 @@ const GRACE: Duration = Duration::from_secs(3);
 pub(crate) struct Place {
     /// The base prompt of every agent.
     pub(crate) base_prompt: PathBuf,
+    /// Skills that the agent has, one folder each.
+    pub(crate) skills: PathBuf,
     /// Folders that the agent may use beside its own.
     pub(crate) extra: PathBuf,
     /// The environment of the harness.

@@ -10,6 +10,7 @@ mod filter;
 mod groups;
 mod launch;
 mod orphan;
+mod provide;
 mod record;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use groups::Groups;
 use launch::Launcher;
 use nanoclaw_driver::cgroup::{self, Cpu};
 use nanoclaw_driver::process::ProcessId;
+use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use nanoclaw_driver::{
     BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Limits, Probe, Running, Signal,
     Strain, check,
@@ -161,6 +163,21 @@ impl Driver for Bubblewrap {
 
     async fn cpu(&self, name: &str) -> Option<Cpu> {
         Some(Cpu::new(Record::load(&self.state, name).ok()?.groups))
+    }
+
+    async fn provide(
+        &self,
+        wanted: &Wanted,
+        progress: Progress<'_>,
+    ) -> Result<Provided, DriverError> {
+        provide::provide(&self.bwrap, wanted, progress).await
+    }
+
+    async fn tidy(&self, wanted: &Wanted, keep: &Provided) -> Result<(), DriverError> {
+        let (wanted, keep) = (wanted.clone(), keep.clone());
+        let done = tokio::task::spawn_blocking(move || provide::tidy(&wanted, &keep)).await;
+        let other = |e: std::io::Error| DriverError::Other(format!("bubblewrap: {e}"));
+        done.map_err(|e| other(e.into()))?.map_err(other)
     }
 
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {

@@ -7,6 +7,7 @@
 mod driver_conformance;
 
 use driver_conformance::{Ground, appears};
+use nanoclaw_driver::provide::Wanted;
 use nanoclaw_driver::{BoxUser, Driver, DriverContext, Signal};
 use std::path::Path;
 use std::process::Command;
@@ -129,4 +130,56 @@ async fn nothing_is_left() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), buried).await.unwrap();
+}
+
+/// Real packages from the real registries: there in a box, nothing of them half or twice, none left behind.
+#[tokio::test]
+async fn packages_are_unpacked_beside_the_box() {
+    let ground = ground().await;
+    let folder = ground.dir.path().join("agent");
+    std::fs::create_dir(&folder).unwrap();
+    let wanted = |key: &str, apt: &[&str], npm: &[&str]| Wanted {
+        install: "t".into(),
+        agent: "ag-1".parse().unwrap(),
+        apt: apt.iter().map(|n| (*n).to_owned()).collect(),
+        npm: npm.iter().map(|n| (*n).to_owned()).collect(),
+        image: None,
+        folder: folder.clone(),
+        user: ground.user,
+        key: key.into(),
+    };
+    let mut lines = Vec::new();
+    let first = wanted("k1", &["hello"], &["is-odd"]);
+    let mut keep = |line: &str| lines.push(line.to_owned());
+    let provided = ground.driver.provide(&first, &mut keep).await.unwrap();
+    assert!(lines.iter().any(|line| line.contains("hello_")), "{lines:?}");
+    let mut spec = ground.spec(
+        "hello && node -e 'console.log(require(\"is-odd\")(3))' && ! touch /opt/agent/x 2>/dev/null",
+    );
+    spec.mounts.extend(provided.mounts.clone());
+    for (variable, dirs) in &provided.search {
+        let before = spec.env.get(variable).cloned().unwrap_or_default();
+        spec.env.insert(variable.clone(), format!("{}:{before}", dirs.join(":")));
+    }
+    ground.driver.start(&spec).await.unwrap();
+    let exit = ground.driver.wait(&spec.name).await.unwrap();
+    assert_eq!(exit.code, Some(0), "{}", exit.tail);
+    assert!(exit.tail.contains("Hello, world!") && exit.tail.contains("true"), "{}", exit.tail);
+    // Again is found again, without a word to a registry.
+    let again = ground.driver.provide(&first, &mut |line| panic!("{line}")).await.unwrap();
+    assert_eq!(again, provided);
+    let none = wanted("k2", &["no-such-package-here"], &[]);
+    let said = ground.driver.provide(&none, &mut |_| {}).await.unwrap_err().to_string();
+    assert!(said.contains("no-such-package-here"), "{said}");
+    let bad = wanted("k3", &["x; id"], &[]);
+    assert!(ground.driver.provide(&bad, &mut |_| {}).await.is_err());
+    let names = || -> Vec<_> {
+        let all = std::fs::read_dir(&folder).unwrap();
+        all.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    assert_eq!(names(), ["tools-k1"]);
+    ground.driver.tidy(&first, &provided).await.unwrap();
+    assert_eq!(names(), ["tools-k1"]);
+    ground.driver.tidy(&first, &nanoclaw_driver::provide::Provided::default()).await.unwrap();
+    assert!(names().is_empty());
 }

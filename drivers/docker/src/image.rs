@@ -6,13 +6,11 @@
 
 use crate::{connect, other, status};
 use nanoclaw_driver::DriverError;
+use nanoclaw_driver::provide::Progress;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Command;
-
-/// Where lines go while something takes long.
-pub type Progress<'a> = &'a mut (dyn FnMut(&str) + Send);
 
 const LINE_BYTES_MAX: usize = 400;
 /// Releases before this one have BuildKit inside, later ones in a plug-in.

@@ -7,6 +7,7 @@
 
 mod create;
 pub mod image;
+mod provide;
 
 use async_trait::async_trait;
 use bollard::Docker as Engine;
@@ -21,6 +22,7 @@ use create::{INSTALL, LOG, SESSION, STARTER};
 use futures_util::StreamExt as _;
 use nanoclaw_driver::cgroup::Cpu;
 use nanoclaw_driver::process::ProcessId;
+use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use nanoclaw_driver::{
     Access, BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Probe, Running, Signal,
     check,
@@ -167,6 +169,18 @@ impl Driver for Docker {
         let seen = self.inspect(named(name).ok()?).await.ok()?;
         let pid = i32::try_from(seen.state?.pid?).ok()?;
         Some(Cpu::of(pid, &seen.id?))
+    }
+
+    async fn provide(
+        &self,
+        wanted: &Wanted,
+        progress: Progress<'_>,
+    ) -> Result<Provided, DriverError> {
+        provide::provide(&self.image, wanted, progress).await
+    }
+
+    async fn tidy(&self, wanted: &Wanted, keep: &Provided) -> Result<(), DriverError> {
+        provide::tidy(wanted, keep).await
     }
 
     async fn list(&self, install: &str) -> Result<Vec<Running>, DriverError> {

@@ -9,6 +9,7 @@
 mod driver_conformance;
 
 use driver_conformance::Ground;
+use nanoclaw_driver::provide::{Provided, Wanted};
 use nanoclaw_driver::{BoxUser, Driver, DriverContext, DriverError};
 use nanoclaw_driver_docker::image;
 use std::path::Path;
@@ -90,4 +91,40 @@ async fn a_build_reports_and_keeps_no_secret() {
     std::fs::write(folder.join("Dockerfile"), "ARG BASE\nFROM ${BASE}\nRUN exit 3\n").unwrap();
     let failed = image::build(&folder, image, BASE, None, &mut |_| {}).await;
     assert!(failed.is_err());
+}
+
+/// Real packages from the real registry as an image of the agent's own, built from an empty context.
+#[tokio::test]
+async fn packages_become_an_image_of_the_agent() {
+    let ground = ground().await;
+    let folder = ground.dir.path().join("agent");
+    std::fs::create_dir(&folder).unwrap();
+    let wanted = |key: &str, apt: &[&str]| Wanted {
+        install: format!("t{}", std::process::id()),
+        agent: "ag-Packages_1".parse().unwrap(),
+        apt: apt.iter().map(|n| (*n).to_owned()).collect(),
+        npm: Vec::new(),
+        image: None,
+        folder: folder.clone(),
+        user: ground.user,
+        key: key.into(),
+    };
+    let first = wanted("k1", &["hello"]);
+    let provided = ground.driver.provide(&first, &mut |_| {}).await.unwrap();
+    let mut spec = ground.spec("hello");
+    spec.image.clone_from(&provided.image);
+    ground.driver.start(&spec).await.unwrap();
+    let exit = ground.driver.wait(&spec.name).await.unwrap();
+    assert_eq!((exit.code, exit.tail.trim()), (Some(0), "Hello, world!"));
+    let again = ground.driver.provide(&first, &mut |line| panic!("{line}")).await.unwrap();
+    assert_eq!(again, provided);
+    let none = ground.driver.provide(&wanted("k2", &["no-such-package-here"]), &mut |_| {}).await;
+    assert!(none.is_err());
+    assert!(ground.driver.provide(&wanted("k3", &["x; id"]), &mut |_| {}).await.is_err());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "a build left something behind");
+    let image = provided.image.clone().unwrap();
+    ground.driver.tidy(&first, &provided).await.unwrap();
+    assert!(image::exists(&image).await.unwrap());
+    ground.driver.tidy(&first, &Provided::default()).await.unwrap();
+    assert!(!image::exists(&image).await.unwrap());
 }

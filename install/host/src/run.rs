@@ -118,6 +118,7 @@ fn host_config(config: &Config) -> nanoclaw_host::Config {
         container: config.root.join("container"),
         runner: config.runner.clone(),
         tools: config.tools.clone(),
+        home: config.home.clone(),
         install: config.install.clone(),
         boxes_max: config.boxes_max,
         idle_timeout: config.idle_timeout,

@@ -12,6 +12,7 @@ mod hooks;
 mod mcp;
 mod process;
 mod prompt;
+mod skills;
 mod turn;
 
 use async_trait::async_trait;

@@ -66,6 +66,7 @@ pub(crate) struct Cli {
 impl Cli {
     /// Starts it. The error is for people.
     pub(crate) fn start(setup: &Setup) -> Result<Self, String> {
+        crate::skills::link(setup);
         let binary = binary(setup);
         let mark = Uuid::new_v4().to_string();
         let mut command = Command::new(&binary);
@@ -224,4 +225,4 @@ async fn listen(mut stderr: ChildStderr, tail: Arc<Mutex<Vec<u8>>>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

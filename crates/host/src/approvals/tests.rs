@@ -59,6 +59,7 @@ async fn host(root: &Path) -> Started {
         container: root.join("container"),
         runner: root.join("runner"),
         tools: root.join("tools"),
+        home: root.to_owned(),
         install: "test".into(),
         boxes_max: 1,
         idle_timeout: Duration::from_secs(1),

@@ -17,7 +17,7 @@ fn names(names: &[(&str, Option<&str>)]) -> Vec<Destination> {
 #[test]
 fn destinations_are_named_and_explained() {
     for all in [names(&[("home", None)]), names(&[("home", None), ("peer", Some("My Peer"))])] {
-        let text = text("Nano", &all, &[]);
+        let text = text("Nano", &all, &[], &BTreeMap::new());
         for phrase in [
             "# You are Nano",
             "**Nano**",
@@ -34,7 +34,7 @@ fn destinations_are_named_and_explained() {
 
 #[test]
 fn without_destinations_there_is_nothing_to_explain() {
-    let text = text("", &[], &[]);
+    let text = text("", &[], &[], &BTreeMap::new());
     assert!(text.contains("no configured destinations") && !text.contains("default to"));
     assert!(!text.contains("# You are"));
 }
@@ -45,7 +45,35 @@ fn memory_is_read_for_real_and_capped() {
     let (short, long, gone) = (dir.path().join("a"), dir.path().join("b"), dir.path().join("c"));
     std::fs::write(&short, "I like tea.\n").unwrap();
     std::fs::write(&long, "x".repeat(100_000)).unwrap();
-    let text = text("", &[], &[&short, &long, &gone, dir.path()]);
+    let text = text("", &[], &[&short, &long, &gone, dir.path()], &BTreeMap::new());
     assert!(text.contains("---\n\nI like tea.\n"));
     assert!(text.len() < 75_000 && text.contains("is left out here"));
+}
+
+#[test]
+fn skills_are_folders_with_their_file_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["b", "a", "no-skill"] {
+        std::fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    for name in ["b", "a"] {
+        std::fs::write(dir.path().join(name).join("SKILL.md"), "x").unwrap();
+    }
+    std::fs::write(dir.path().join("README.md"), "x").unwrap();
+    assert_eq!(skills(dir.path()), [dir.path().join("a"), dir.path().join("b")]);
+    assert!(skills(&dir.path().join("gone")).is_empty());
+}
+
+#[test]
+fn a_server_may_explain_its_tools() {
+    let servers = BTreeMap::from([
+        (
+            "files".to_owned(),
+            serde_json::json!({"command": "x", "instructions": "  Ask it for files. "}),
+        ),
+        ("mute".to_owned(), serde_json::json!({"command": "x"})),
+    ]);
+    let text = text("", &[], &[], &servers);
+    assert!(text.ends_with("---\n\n## Tools of files\n\nAsk it for files.\n"), "{text}");
+    assert!(!text.contains("mute"));
 }

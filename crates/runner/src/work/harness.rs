@@ -75,7 +75,9 @@ impl Work<'_> {
 
     fn setup(&self) -> Setup {
         let (session, agent) = (Arc::clone(&self.session), self.session.workspace.agent());
+        let skills = instructions::skills(&self.place.skills);
         let mut files = vec![self.place.base_prompt.clone()];
+        files.extend(skills.iter().map(|skill| skill.join("instructions.md")));
         match self.def.memory {
             Memory::Harness => {}
             Memory::Instructions => {
@@ -91,7 +93,9 @@ impl Work<'_> {
                 &self.config.assistant_name,
                 &self.destinations,
                 &files,
+                &self.config.mcp_servers,
             ),
+            skills,
             cwd: agent,
             workspace: self.session.workspace.root().to_owned(),
             extra_dirs,

@@ -238,3 +238,40 @@ async fn tasks_are_listed_once_per_series() {
     assert_eq!(done.as_deref(), Ok("No tasks found."));
     runner.stop().await;
 }
+
+#[tokio::test]
+async fn changes_of_the_box_are_requests_to_the_host() {
+    let (host, runner, model) = in_a_turn().await;
+    let args = json!({ "apt": ["jq"], "npm": ["@a/b"], "reason": "to read JSON" });
+    let done = model.call("install_packages", args.clone(), "c1").await.unwrap();
+    assert!(done.contains("has to approve"), "{done}");
+    model.call("install_packages", args, "c1").await.unwrap();
+    let server =
+        json!({ "name": "files", "command": "node", "args": ["s.js"], "env": { "A": "1" } });
+    model.call("add_mcp_server", server, "c2").await.unwrap();
+    let wanted = [
+        json!({ "apt": ["jq"], "npm": ["@a/b"], "reason": "to read JSON", "action": "install_packages" }),
+        json!({ "name": "files", "command": "node", "args": ["s.js"], "env": { "A": "1" },
+            "reason": null, "action": "add_mcp_server" }),
+    ];
+    let asked: Vec<_> = host.out().into_iter().map(|out| out.content).collect();
+    assert_eq!(asked, wanted, "the same call twice is one request");
+    for (tool, args, why) in [
+        ("install_packages", json!({}), "At least one package"),
+        ("install_packages", json!({ "apt": "jq" }), "apt must be a list"),
+        ("install_packages", json!({ "apt": ["jq", 1] }), "apt must be a list"),
+        ("install_packages", json!({ "npm": vec!["a"; 21] }), "at most 20"),
+        ("add_mcp_server", json!({ "name": "a" }), "name and command are required"),
+        (
+            "add_mcp_server",
+            json!({ "name": "a", "command": "b", "env": { "A": 1 } }),
+            "env must be",
+        ),
+        ("add_mcp_server", json!({ "name": "a", "command": "b", "args": [null] }), "args must be"),
+    ] {
+        let said = model.call(tool, args, "bad").await.unwrap_err();
+        assert!(said.contains(why), "{tool}: {said}");
+    }
+    assert_eq!(host.out().len(), 2);
+    runner.stop().await;
+}

@@ -14,11 +14,12 @@ impl Handler for NoTools {
     }
 }
 
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     Setup {
         cwd: "/".into(),
         workspace: "/".into(),
         extra_dirs: vec!["/extra/one".into()],
+        skills: vec![],
         instructions: String::new(),
         continuation: Some("--print".to_owned()),
         model: None,

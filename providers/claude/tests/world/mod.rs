@@ -104,6 +104,7 @@ impl World {
             cwd: self.agent_dir(),
             workspace: self.dir.path().into(),
             extra_dirs: vec![],
+            skills: vec![],
             instructions: "You are Andy.".to_owned(),
             continuation: None,
             model: Some("claude-fake-1".to_owned()),

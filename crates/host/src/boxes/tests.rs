@@ -1,0 +1,44 @@
+//! What a change makes of a set-up.
+
+use super::*;
+use serde_json::json;
+
+fn parts(apt: &[&str], npm: &[&str], servers: Value) -> BoxParts {
+    BoxParts { apt: json!(apt), npm: json!(npm), mcp_servers: servers, tools: None }
+}
+
+#[test]
+fn packages_are_added_once_and_keep_their_order() {
+    let before = parts(&["jq"], &[], json!({}));
+    let change =
+        Change::Packages { apt: vec!["tree".into(), "jq".into()], npm: vec!["is-odd".into()] };
+    let after = change.after(&before).unwrap();
+    assert_eq!(after, parts(&["jq", "tree"], &["is-odd"], json!({})));
+    assert_eq!(change.after(&after).unwrap(), after, "again is the same");
+    assert_eq!(change.are(), "tree, jq, is-odd are");
+}
+
+#[test]
+fn a_server_replaces_one_of_its_name_and_no_other() {
+    let before = parts(&[], &[], json!({"a": {"command": "x"}, "b": {"command": "y"}}));
+    let change = Change::Server { name: "a".into(), entry: json!({"command": "z"}) };
+    let after = change.after(&before).unwrap();
+    assert_eq!(after.mcp_servers, json!({"a": {"command": "z"}, "b": {"command": "y"}}));
+    assert!(
+        change.after(&parts(&[], &[], json!([]))).is_err(),
+        "what is malformed is not replaced"
+    );
+}
+
+/// It lies in the database while a host is away.
+#[test]
+fn a_change_is_read_as_it_was_written() {
+    for change in [
+        Change::Packages { apt: vec!["jq".into()], npm: vec![] },
+        Change::Server { name: "a".into(), entry: json!({"command": "z"}) },
+        Change::CatchUp,
+    ] {
+        let text = serde_json::to_string(&change).unwrap();
+        assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change);
+    }
+}
