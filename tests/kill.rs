@@ -9,6 +9,7 @@ mod approvals;
 mod oracle;
 mod points;
 mod random;
+mod removal;
 mod tasks;
 mod team;
 mod tools;

@@ -3,6 +3,7 @@
 mod approvals;
 mod boxes;
 mod channels;
+mod ncl;
 mod outage;
 mod questions;
 mod routing;

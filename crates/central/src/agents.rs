@@ -148,6 +148,12 @@ impl Central {
         self.tx("create the agent", |tx| insert_agent(tx, agent))
     }
 
+    /// Says what people call it; false if there is no such agent.
+    pub fn rename_agent(&self, id: &AgentId, name: &str) -> Result<bool> {
+        let sql = "UPDATE agent_groups SET name = ?2 WHERE id = ?1";
+        Ok(self.run("rename the agent", sql, params![id, name])? > 0)
+    }
+
     /// How the agent's box is set up.
     pub fn config(&self, agent: &AgentId) -> Result<Option<AgentConfig>> {
         self.one(

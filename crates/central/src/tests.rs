@@ -5,6 +5,7 @@ mod deliveries;
 mod install;
 mod people;
 mod questions;
+mod removal;
 mod sessions;
 mod state;
 mod team;

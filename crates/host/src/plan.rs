@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 /// Where things lie in a box.
 const RUNNER: &str = "/opt/nanoclaw/nanoclaw-runner";
+const NCL: &str = "/opt/nanoclaw/bin/ncl";
 const HOME: &str = "/home/node";
 
 /// Everything about the box of a session. Blocks: it projects what the agent may know into the inbox.
@@ -48,6 +49,8 @@ pub(crate) fn plan(
         mount(&container_json, "/workspace/agent/container.json", Access::ReadOnly),
         mount(&home, HOME, Access::ReadWrite),
         mount(&host.config.runner, RUNNER, Access::ReadOnly),
+        // The same program: called by this name, it is the agent's own `ncl`.
+        mount(&host.config.runner, NCL, Access::ReadOnly),
     ];
     for (source, target) in [
         (host.config.tools.clone(), "/opt/nanoclaw/tools"),
@@ -99,7 +102,7 @@ fn env(host: &Host, grant: &EgressGrant) -> BTreeMap<String, String> {
         ("HOME", HOME),
         (
             "PATH",
-            "/opt/nanoclaw/tools/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "/opt/nanoclaw/tools/bin:/opt/nanoclaw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
         ("LANG", "C.UTF-8"),
         ("TZ", &host.config.timezone),
@@ -150,7 +153,7 @@ fn container_json_of(host: &Host, agent: &nanoclaw_central::Agent) -> Result<Vec
 }
 
 /// Folders that the box owns and nobody else on the machine reads.
-fn make_dirs(host: &Host, dirs: &[&Path]) -> Result<(), HostError> {
+pub(crate) fn make_dirs(host: &Host, dirs: &[&Path]) -> Result<(), HostError> {
     for dir in dirs {
         if !dir.exists() {
             std::fs::DirBuilder::new()
