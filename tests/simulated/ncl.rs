@@ -3,10 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail on the spot")]
 
+use super::strangers::{card, grant, user};
 use super::{EVER, Sim};
 use nanoclaw_admin::parse::{Asked, parse};
-use nanoclaw_admin::wire::Frame;
-use nanoclaw_central::{AgentConfig, CliScope, TaskFilter};
+use nanoclaw_admin::wire::{Code, Frame};
+use nanoclaw_central::{AgentConfig, CliScope, Role, TaskFilter};
 use nanoclaw_contract::content::System;
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::inbox::InboxReader;
@@ -88,6 +89,16 @@ impl Sim {
     fn names_in(&self, chat: &str) -> Vec<String> {
         let Some(inbox) = self.inbox_in(chat) else { return Vec::new() };
         inbox.destinations().unwrap_or_default().into_iter().map(|d| d.name).collect()
+    }
+
+    /// Whether the session of a chat was told something by the host itself.
+    fn was_told(&self, chat: &str, what: &str) -> bool {
+        let (agent, session) = self.session_in(chat).unwrap();
+        let path = self.rig.dir(&agent, &session).unwrap().inbound();
+        let inbox = rusqlite::Connection::open(path).unwrap();
+        let sql = "SELECT COUNT(*) FROM messages_in WHERE kind = 'chat' AND id LIKE 'note-%'
+                   AND content LIKE '%' || ?1 || '%'";
+        inbox.query_row(sql, [what], |r| r.get::<_, i64>(0)).unwrap() > 0
     }
 
     fn set_scope(&self, agent: &AgentId, cli_scope: CliScope) {
@@ -588,6 +599,102 @@ async fn tasks_are_steered_by_whoever_they_belong_to() -> anyhow::Result<()> {
     sim.ncl("tasks run t1").await.unwrap();
     sim.ncl("tasks cancel t1").await.unwrap();
     assert_eq!(sim.ncl("tasks").await.unwrap(), json!([]));
+    sim.stop().await;
+    Ok(())
+}
+
+/// What changes something is asked of a person with exactly what will be done; an approval does that and no
+/// more, and the agent is told.
+#[tokio::test(start_paused = true)]
+async fn what_changes_something_is_asked_first() -> anyhow::Result<()> {
+    let mut sim = Sim::new("asks")?;
+    let (anna, _) = (sim.rig.agent("anna", "demo")?, sim.rig.agent("bert", "demo")?);
+    sim.rig.chat("c1", &anna)?;
+    grant(&sim, "fake:boss", Role::Owner, None)?;
+    sim.start().await?;
+    let name = |sim: &Sim| sim.rig.central().unwrap().agent(&anna).unwrap().unwrap().name;
+
+    let frame = sim.asks_inside("c1", "a1", "groups-update", json!({"name": "Ann"})).await;
+    assert_eq!(frame.error.as_ref().map(|e| e.code), Some(Code::ApprovalPending), "{frame:?}");
+    let shown = card(&sim, "boss", 1).await;
+    assert!(shown.text.contains("ag-anna") && shown.text.contains("Ann"), "{}", shown.text);
+    let id = shown.question.expect("an id");
+    assert!(!message(&frame).contains(&id), "the agent was given an id that decides");
+    assert_eq!(name(&sim), "anna", "done before anybody said yes");
+    let click = sim.rig.platform.click(&id, "approve", "boss").await;
+    assert!(click.as_deref().is_some_and(|c| c.starts_with("taken")), "{click:?}");
+    sim.eventually("it is done", || name(&sim) == "Ann").await;
+    sim.eventually("the agent is told", || sim.was_told("c1", "Ann")).await;
+
+    // From the terminal, with everything shown; a decided one is not decided again.
+    sim.asks_inside("c1", "a2", "members-add", json!({"user": "fake:boss"})).await;
+    let waiting = sim.ncl("approvals list --status pending").await.unwrap();
+    let id = ids(&waiting, "approval_id").pop().unwrap();
+    let shown = sim.ncl(&format!("approvals get {id}")).await.unwrap();
+    assert_eq!(shown["payload"]["args"], json!({"group": "ag-anna", "user": "fake:boss"}));
+    assert_eq!(sim.ncl("status").await.unwrap()["approvals"], 1);
+    sim.ncl(&format!("approvals approve {id}")).await.unwrap();
+    sim.eventually("the member is there", || {
+        sim.rig.central().unwrap().is_member(&user("fake:boss"), &anna).unwrap()
+    })
+    .await;
+    assert!(sim.ncl(&format!("approvals reject {id}")).await.is_err(), "decided twice");
+    sim.refuses("approvals approve ap-forged", "no request").await;
+
+    sim.asks_inside("c1", "a3", "groups-update", json!({"name": "Mallory"})).await;
+    let id =
+        ids(&sim.ncl("approvals list --status pending").await.unwrap(), "approval_id").remove(0);
+    sim.ncl(&format!("approvals reject {id}")).await.unwrap();
+    sim.eventually("the no is told", || sim.was_told("c1", "eject")).await;
+    assert_eq!(name(&sim), "Ann");
+
+    // A reach that was narrowed since is narrow when it is done, too.
+    sim.set_scope(&anna, CliScope::Global);
+    let seen = sim.asks_inside("c1", "a4", "approvals-list", json!({})).await.data.unwrap();
+    assert!(seen.as_array().is_some_and(|all| all.len() == 3) && !seen.to_string().contains("ap-"));
+    sim.asks_inside("c1", "a5", "groups-update", json!({"id": "ag-bert", "name": "Owned"})).await;
+    sim.set_scope(&anna, CliScope::Group);
+    let id =
+        ids(&sim.ncl("approvals list --status pending").await.unwrap(), "approval_id").remove(0);
+    sim.ncl(&format!("approvals approve {id}")).await.unwrap();
+    sim.eventually("it fails", || sim.was_told("c1", "different agent group")).await;
+    assert_eq!(
+        ids(&sim.ncl("groups get ag-bert").await.map(|g| json!([g])).unwrap(), "name"),
+        ["bert"]
+    );
+
+    // Owners are nobody's to ask for; package names are no commands.
+    sim.set_scope(&anna, CliScope::Global);
+    let owner = json!({"user": "fake:eve", "role": "owner"});
+    let frame = sim.asks_inside("c1", "a6", "roles-grant", owner).await;
+    assert!(message(&frame).contains("by the operator only"), "{frame:?}");
+    for package in ["jq; rm -rf /", "--allow-unauthenticated", "jq\nRUN evil", "$(id)", "../x"] {
+        let done =
+            sim.does(&["groups", "config", "add-package", "ag-anna", "--apt", package]).await;
+        assert!(done.is_err(), "{package:?}: {done:?}");
+    }
+    sim.stop().await;
+    Ok(())
+}
+
+/// Identities are linked by the operator, and shown.
+#[tokio::test(start_paused = true)]
+async fn identities_are_linked_and_shown() -> anyhow::Result<()> {
+    let mut sim = Sim::new("linked")?;
+    sim.start().await?;
+    for id in ["fake:eve", "fakemail:eve"] {
+        sim.ncl(&format!("users create {id}")).await.unwrap();
+    }
+    sim.refuses("users unlink fake:eve", "linked to nobody").await;
+    sim.refuses("users link fake:eve --to fake:nobody", "user not found").await;
+    let linked = sim.ncl("users link fake:eve --to fakemail:eve").await.unwrap();
+    assert_eq!(linked["linked"], json!(["fake:eve", "fakemail:eve"]));
+    let people = ids(&sim.ncl("users list --kind fake").await.unwrap(), "person");
+    assert_eq!(people, ids(&sim.ncl("users list --kind fakemail").await.unwrap(), "person"));
+    assert_eq!(people.len(), 1);
+    sim.ncl("users unlink fakemail:eve").await.unwrap();
+    let alone = sim.ncl("users get fakemail:eve").await.unwrap();
+    assert_eq!(alone["person"], Value::Null);
     sim.stop().await;
     Ok(())
 }

@@ -4,20 +4,20 @@
 //! is checked on that map ([`scope`]), and only then something looks at it or acts. What an agent wants
 //! changed waits for approval with exactly this map, and its reach is checked again before it is done.
 
+mod approvals;
 mod chats;
+mod destinations;
 mod given;
 mod groups;
 mod inside;
 mod install;
 mod people;
-mod reproject;
 mod scope;
 mod sessions;
 mod tasks;
 mod why;
 
 pub(crate) use inside::{from_box, run_approved};
-pub(crate) use reproject::reproject;
 
 use crate::{Host, HostError, blocking};
 use given::{Answer, No};
@@ -157,7 +157,8 @@ fn quick(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: &Args) ->
         "groups" => groups::act(host, verb, args),
         "messaging-groups" | "wirings" => chats::act(host, verb, args),
         "users" | "roles" | "members" | "user-dms" => people::act(host, verb, args),
-        "destinations" => reproject::act(host, verb, args),
+        "approvals" => approvals::act(host, caller, verb, args),
+        "destinations" => destinations::act(host, verb, args),
         "sessions" => sessions::act(host, verb, args),
         "tasks" => tasks::act(host, verb, args),
         "dropped-messages" | "dead-letters" => install::act(host, verb, args),

@@ -126,7 +126,7 @@ pub const VERBS: &[Verb] = &[
                 text("image_tag", "the image of its box").or_none(),
                 text("assistant_name", "what it calls itself").or_none(),
                 number("max_messages_per_prompt", "most messages in one prompt").or_none(),
-                text("skills", "all, or names with commas between").or_none(),
+                text("skills", "all, none, or names with commas between").or_none(),
                 word("cli_scope", SCOPE, "how far its own ncl reaches"),
             ],
         )
@@ -387,7 +387,7 @@ pub const VERBS: &[Verb] = &[
         .with(&[
             word(
                 "status",
-                &["pending", "approved", "rejected", "expired", "done", "failed"],
+                &["pending", "approved", "applying", "rejected", "expired", "done", "failed"],
                 "only those",
             ),
             LIMIT,
@@ -397,7 +397,9 @@ pub const VERBS: &[Verb] = &[
     read("approvals", "get", "one request, with everything that will happen")
         .takes("id", &[text("id", "its id").needed().also("approval_id")])
         .reach(Reach::Operator),
-    write("approvals", "approve", "says yes").takes("id", &[ID]).reach(Reach::Operator),
+    write("approvals", "approve", "says yes")
+        .takes("id", &[ID, text("choice", "which option, where there are several kinds of yes")])
+        .reach(Reach::Operator),
     write("approvals", "reject", "says no").takes("id", &[ID]).reach(Reach::Operator),
     // messages
     read("dropped-messages", "list", "chats whose messages nobody answered, and why")

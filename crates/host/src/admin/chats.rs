@@ -195,7 +195,7 @@ fn create_wiring(host: &Arc<Host>, args: &Args) -> Answer {
         return Err(No::failed(format!("this agent listens there already: wiring {}", there.id)));
     }
     host.central.create_wiring(&w)?;
-    super::reproject(host, &w.agent)?;
+    host.reproject(&w.agent)?;
     Ok(wiring_row(&w))
 }
 

@@ -93,10 +93,10 @@ fn create(host: &Arc<Host>, args: &Args) -> Answer {
     };
     let agent = Agent { id, name, folder, provider: None, created_at: iso(now) };
     host.central.create_agent(&agent)?;
-    if provider.is_some() {
-        let config = AgentConfig { provider, ..AgentConfig::default() };
-        host.central.put_config(&agent.id, &config, now)?;
-    }
+    host.central.edit_config(&agent.id, now, |c| -> Result<(), No> {
+        c.provider = provider;
+        Ok(())
+    })?;
     plan::make_dirs(host, &[&host.config.groups.join(&agent.folder)])?;
     Ok(row(host, &agent))
 }
@@ -151,7 +151,12 @@ fn update_config(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
         let text = format!("nothing to update; say at least one of {}", names.join(", "));
         return Err(No::bad(text));
     }
-    let mut c = host.central.config(&agent)?.unwrap_or_default();
+    host.central.edit_config(&agent, host.clock.now(), |c| apply(c, args))?;
+    noted(config(host, &agent)?)
+}
+
+/// Puts what was said into a configuration.
+fn apply(c: &mut AgentConfig, args: &Args) -> Result<(), No> {
     for (name, field) in [("provider", &mut c.provider), ("effort", &mut c.effort)] {
         if let Some(word) = change(args, name) {
             *field = word.map(|w| plain(name, &w)).transpose()?;
@@ -180,8 +185,7 @@ fn update_config(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
     if let Some(scope) = text(args, "cli_scope").and_then(CliScope::parse) {
         c.cli_scope = scope;
     }
-    host.central.put_config(&agent, &c, host.clock.now())?;
-    noted(config(host, &agent)?)
+    Ok(())
 }
 
 /// Adds when it takes effect.
@@ -260,25 +264,38 @@ fn add_mount(host: &Arc<Host>, args: &Args) -> Answer {
     if Path::new(target).is_absolute() || !whole(Path::new(target)) || target.contains(':') {
         return Err(No::bad("--target is relative, without .. and without :"));
     }
-    let mut c = host.central.config(&agent)?.unwrap_or_default();
-    let mut mounts = c.additional_mounts.as_array().cloned().unwrap_or_default();
-    mounts.retain(|m| m.get("hostPath").and_then(Value::as_str) != Some(path));
-    if mounts.len() >= ITEMS_MAX {
-        return Err(No::bad(format!("it has {ITEMS_MAX} mounts already")));
-    }
     let mount =
         json!({"hostPath": path, "containerPath": target, "readonly": !on(args, "writable")});
-    mounts.push(mount.clone());
-    c.additional_mounts = mounts.into();
-    host.central.put_config(&agent, &c, host.clock.now())?;
+    host.central.edit_config(&agent, host.clock.now(), |c| {
+        let mut mounts = c.additional_mounts.as_array().cloned().unwrap_or_default();
+        mounts.retain(|m| m.get("hostPath").and_then(Value::as_str) != Some(path));
+        if mounts.len() >= ITEMS_MAX {
+            return Err(No::bad(format!("it has {ITEMS_MAX} mounts already")));
+        }
+        mounts.push(mount.clone());
+        c.additional_mounts = mounts.into();
+        Ok(())
+    })?;
     Ok(json!({"added": mount, "note": LATER}))
 }
 
 /// Takes a tool server, a package or a mount out of the configuration.
 fn remove_item(host: &Arc<Host>, verb: &str, args: &Args) -> Answer {
     let agent = find(host, args)?.id;
-    let mut c = host.central.config(&agent)?.unwrap_or_default();
-    let (what, removed) = match verb {
+    let what = host.central.edit_config(&agent, host.clock.now(), |c| {
+        let (what, removed) = take_out(c, verb, args)?;
+        let text = || format!("{what} is not there; see `ncl groups config get {agent}`");
+        match removed {
+            true => Ok(what),
+            false => Err(No::because(nanoclaw_admin::wire::Code::NotFound, text())),
+        }
+    })?;
+    Ok(json!({"removed": what, "note": LATER}))
+}
+
+/// What was meant, and whether it was there.
+fn take_out(c: &mut AgentConfig, verb: &str, args: &Args) -> Result<(String, bool), No> {
+    Ok(match verb {
         "config remove-mcp-server" => {
             let name = need(args, "name")?;
             let servers = c.mcp_servers.as_object_mut();
@@ -296,13 +313,7 @@ fn remove_item(host: &Arc<Host>, verb: &str, args: &Args) -> Answer {
             let is_it = |m: &Value| m.get("hostPath").and_then(Value::as_str) == Some(path);
             (path.to_owned(), without(&mut c.additional_mounts, is_it))
         }
-    };
-    if !removed {
-        let text = format!("{what} is not there; see `ncl groups config get {agent}`");
-        return Err(No::because(nanoclaw_admin::wire::Code::NotFound, text));
-    }
-    host.central.put_config(&agent, &c, host.clock.now())?;
-    Ok(json!({"removed": what, "note": LATER}))
+    })
 }
 
 fn without(list: &mut Value, is_it: impl Fn(&Value) -> bool) -> bool {
@@ -315,7 +326,7 @@ fn without(list: &mut Value, is_it: impl Fn(&Value) -> bool) -> bool {
 /// Stops the boxes of an agent; with a message, the new ones start at once and are told.
 pub(crate) async fn restart(host: &Arc<Host>, args: &Args) -> Answer {
     let agent = found(host, args).await?.id;
-    let stopped = super::reproject::restart(host, &agent, text(args, "message")).await?;
+    let stopped = super::destinations::restart(host, &agent, text(args, "message")).await?;
     Ok(json!({"restarted": stopped}))
 }
 

@@ -72,6 +72,7 @@ pub(crate) fn status(host: &Arc<Host>) -> Answer {
         "waiting": host.slots.wanted(),
         "sessions": host.central.count_sessions()?,
         "next_due": host.central.next_due()?.map(iso),
+        "approvals": host.central.approvals(false, 10_000)?.len(),
         "dead_letters": host.central.dead_letters()?.len() + host.central.dead_mail()?.len(),
         "wake_failures": failing,
         "quarantined": quarantined,

@@ -22,6 +22,18 @@ pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
             host.central.rename_user(&id, name.transpose()?.as_deref())?;
             Ok(user_row(host, &user(host, args, "id")?))
         }
+        ("users", "link") => {
+            let (id, to) = (user(host, args, "id")?.id, user(host, args, "to")?.id);
+            host.central.link_users(&id, &to, host.clock.now())?;
+            Ok(json!({"linked": host.central.identities_of(&id)?}))
+        }
+        ("users", "unlink") => {
+            let id = user(host, args, "id")?.id;
+            match host.central.unlink_user(&id)? {
+                true => Ok(json!({"unlinked": id})),
+                false => Err(No::failed(format!("{id} is linked to nobody"))),
+            }
+        }
         ("users", _) => Ok(user_row(host, &user(host, args, "id")?)),
         ("roles", "list") => {
             let row = |r: &nanoclaw_central::RoleRow| {
@@ -49,8 +61,11 @@ pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
     }
 }
 
-fn user_row(_host: &Host, u: &User) -> Value {
-    json!({"id": u.id, "kind": u.kind, "display_name": u.name, "created_at": u.created_at})
+fn user_row(host: &Host, u: &User) -> Value {
+    // What cannot be read is one person less linked, no reason to show nobody.
+    let person = host.central.person_of(&u.id).ok().filter(|p| p != u.id.as_str());
+    json!({"id": u.id, "kind": u.kind, "display_name": u.name, "person": person,
+           "created_at": u.created_at})
 }
 
 /// The person that an argument names.

@@ -1,7 +1,7 @@
-//! `ncl destinations`, and how a change reaches sessions that run.
+//! `ncl destinations`, and how an agent is restarted.
 
 use super::given::{Answer, No, need, page, parse};
-use crate::{Host, HostError, blocking, plan};
+use crate::{Host, HostError, blocking};
 use nanoclaw_admin::args::Args;
 use nanoclaw_admin::table::Verb;
 use nanoclaw_central::{ContainerStatus, DestinationTarget, SessionFilter};
@@ -39,18 +39,8 @@ pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
         }
         _ => return Err(No::missing("destination", name, "destinations")),
     };
-    reproject(host, &agent)?;
+    host.reproject(&agent)?;
     Ok(done)
-}
-
-/// Tells every open session of an agent whom it may write to now. Blocks.
-pub(crate) fn reproject(host: &Arc<Host>, agent: &AgentId) -> Result<(), HostError> {
-    let only = SessionFilter { agent: Some(agent.clone()), active: Some(true), chat: None };
-    for session in host.central.sessions_where(&only, 100_000, 0)? {
-        let files = host.files(&session)?;
-        plan::project(host, &session, &files)?;
-    }
-    Ok(())
 }
 
 /// Stops every box of an agent that runs; work starts it again. With a message, that is work: the new box is
