@@ -635,7 +635,7 @@ async fn what_changes_something_is_asked_first() -> anyhow::Result<()> {
     assert_eq!(sim.ncl("status").await.unwrap()["approvals"], 1);
     sim.ncl(&format!("approvals approve {id}")).await.unwrap();
     sim.eventually("the member is there", || {
-        sim.rig.central().unwrap().is_member(&user("fake:boss"), &anna).unwrap()
+        sim.rig.central().unwrap().is_member(&user("fake:boss").unwrap(), &anna).unwrap()
     })
     .await;
     assert!(sim.ncl(&format!("approvals reject {id}")).await.is_err(), "decided twice");
