@@ -10,6 +10,7 @@ mod builds;
 mod oracle;
 mod points;
 mod random;
+mod removal;
 mod tasks;
 mod team;
 mod tools;

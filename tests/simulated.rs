@@ -4,6 +4,7 @@ mod approvals;
 mod boxes;
 mod changes;
 mod channels;
+mod ncl;
 mod outage;
 mod questions;
 mod routing;

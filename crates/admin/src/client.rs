@@ -2,6 +2,7 @@
 
 use crate::wire::{Code, Failure, Frame, LINE_BYTES_MAX, Request};
 use serde_json::Value;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -12,13 +13,15 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Sends one question and waits for its answer.
 pub async fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
     let lost = |what: &str, e: &dyn std::fmt::Display| {
-        Failure::new(
-            Code::TransportError,
-            format!("{what}: {e}. Is the host running? Start it with `nanoclaw start`."),
-        )
+        Failure::new(Code::TransportError, format!("{what}: {e}"))
     };
-    let stream =
-        UnixStream::connect(socket).await.map_err(|e| lost("the host is not reached", &e))?;
+    let stream = UnixStream::connect(socket).await.map_err(|e| match e.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            let text = "the host does not run; start it with `nanoclaw start`";
+            Failure::new(Code::TransportError, text)
+        }
+        _ => lost("the host is not reached", &e),
+    })?;
     let (reader, mut writer) = stream.into_split();
     let mut line =
         serde_json::to_string(request).map_err(|e| lost("the question cannot be written", &e))?;

@@ -1,8 +1,11 @@
 //! Words to a request.
 
-use crate::table::{self, VERBS, Verb};
+use crate::args::{canonical, unknown};
+use crate::completions::{self, Shell};
+use crate::help;
+use crate::table::{self, Kind, Verb};
 use crate::wire::{Code, Failure, Request};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// What the words ask for.
 #[derive(Debug, PartialEq)]
@@ -15,84 +18,101 @@ pub enum Asked {
         json: bool,
     },
     /// This text.
-    Help(String),
+    Text(String),
+    /// Help, on one resource or on everything.
+    Help(Option<String>),
 }
 
 /// Reads the command line, without the program's name.
 pub fn parse(words: &[String]) -> Result<Asked, Failure> {
-    let json = words.iter().any(|w| w == "--json");
-    let words: Vec<_> = words.iter().filter(|w| *w != "--json").cloned().collect();
-    if words.is_empty()
-        || words.iter().any(|w| w == "--help" || w == "-h")
-        || words.first().is_some_and(|w| w == "help")
+    let end = words.iter().position(|w| w == "--").unwrap_or(words.len());
+    let (options, plain) = words.split_at(end);
+    let json = options.iter().any(|w| w == "--json");
+    let help = options.iter().any(|w| w == "--help" || w == "-h");
+    let words: Vec<String> = options.iter().filter(|w| *w != "--json").cloned().collect();
+    let first = words.iter().find(|w| !w.starts_with('-') && *w != "help").cloned();
+    let asks_help = |at: usize| words.get(at).is_some_and(|w| w == "help");
+    let resource = |r: &&String| table::RESOURCES.iter().any(|(name, _)| *name == r.as_str());
+    if (words.is_empty() && plain.is_empty())
+        || help
+        || asks_help(0)
+        || (asks_help(1) && first.as_ref().filter(resource).is_some())
     {
-        return Ok(Asked::Help(help(words.iter().find(|w| !w.starts_with('-') && *w != "help"))));
+        return Ok(Asked::Help(first));
+    }
+    if words.first().is_some_and(|w| w == "completions") {
+        return completions_for(words.get(1)).map(Asked::Text);
     }
     let Some((verb, named)) = table::find(&words) else {
-        let word = words.first().map_or("", String::as_str);
-        return Err(Failure::new(
-            Code::UnknownCommand,
-            format!("there is no command {word:?}; see `ncl help`"),
-        ));
+        return Err(Failure::new(Code::UnknownCommand, unknown_command(&words)));
     };
-    let args = arguments(verb, words.get(named..).unwrap_or_default())?;
+    let rest = words.get(named..).unwrap_or_default();
+    let args = canonical(verb, given(verb, rest, plain.get(1..).unwrap_or_default())?)?;
+    // Whose it is, the host fills in for a box; everything else has to be there.
+    let mut whole = args.clone();
+    if let Some(own) = verb.own_flag() {
+        whole.entry(own.into()).or_default();
+    }
+    crate::args::complete(verb, &mut whole)?;
+    let args = args.into_iter().collect();
     Ok(Asked::Do { request: Request { id: "1".into(), command: verb.command(), args }, json })
 }
 
-fn arguments(verb: &Verb, words: &[String]) -> Result<Map<String, Value>, Failure> {
+/// The arguments in their order, each with its value.
+fn given(verb: &Verb, words: &[String], plain: &[String]) -> Result<Vec<(String, Value)>, Failure> {
     let bad = |text: String| Failure::new(Code::InvalidArgs, text);
-    let mut args = Map::new();
-    let mut words = words.iter();
+    let mut given = Vec::new();
+    let positional = |word: &String| match verb.positional {
+        Some(name) => Ok((name.to_owned(), Value::from(word.as_str()))),
+        None => Err(bad(format!("`ncl {}` takes no {word:?}", verb.words()))),
+    };
+    let mut words = words.iter().peekable();
     while let Some(word) = words.next() {
         let Some(flag) = word.strip_prefix("--") else {
-            if verb.positional.is_none() {
-                return Err(bad(format!("`ncl {}` takes no {word:?}", shown(verb))));
-            }
-            if args.insert("id".into(), word.clone().into()).is_some() {
-                return Err(bad(format!(
-                    "one {} at a time",
-                    verb.positional.unwrap_or("argument")
-                )));
-            }
+            given.push(positional(word)?);
             continue;
         };
         let (name, value) = match flag.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
-            None => (flag, words.next().cloned()),
+            None => (flag, None),
         };
-        let known =
-            name == "id" && verb.positional.is_some() || verb.flags.iter().any(|(f, _)| *f == name);
-        match value {
-            _ if !known => return Err(bad(format!("`ncl {}` has no flag --{name}", shown(verb)))),
-            None => return Err(bad(format!("--{name} needs a value"))),
-            Some(value) => args.insert(name.into(), value.into()),
-        };
-    }
-    match verb.positional {
-        Some(what) if !args.contains_key("id") => {
-            Err(bad(format!("which one? `ncl {} {what}`", shown(verb))))
+        if name == "clear" && verb.flags.iter().any(|f| f.nullable) {
+            let field = value.or_else(|| words.next().cloned());
+            given.push((field.ok_or_else(|| bad("--clear what?".into()))?, Value::Null));
+            continue;
         }
-        _ => Ok(args),
+        let Some(known) = verb.flag(name) else { return Err(unknown(verb, name)) };
+        let is_word =
+            |w: &&String| matches!(w.as_str(), "true" | "false" | "yes" | "no" | "0" | "1");
+        let value = match value {
+            Some(value) => Some(value),
+            None if known.kind == Kind::Switch => {
+                Some(words.next_if(is_word).map_or_else(|| "true".into(), Clone::clone))
+            }
+            None => words.next().cloned(),
+        };
+        let value = value.ok_or_else(|| bad(format!("--{name} needs a value")))?;
+        given.push((name.to_owned(), value.into()));
     }
+    for word in plain {
+        given.push(positional(word)?);
+    }
+    Ok(given)
 }
 
-fn shown(verb: &Verb) -> String {
-    format!("{} {}", verb.resource, verb.verb).trim_end().to_owned()
+fn unknown_command(words: &[String]) -> String {
+    let first = words.first().map_or("", String::as_str);
+    let verbs = help::verbs_of(first);
+    if verbs.is_empty() {
+        return format!("there is no command {first:?}; see `ncl help`");
+    }
+    let said = words.get(1).map_or("", String::as_str);
+    format!("there is no command `ncl {first} {said}`; {first} has {}", verbs.join(", "))
 }
 
-/// Help on everything, or on one resource.
-fn help(resource: Option<&String>) -> String {
-    let wanted: Vec<_> =
-        VERBS.iter().filter(|v| resource.is_none_or(|r| v.resource == r)).collect();
-    let wanted = if wanted.is_empty() { VERBS.iter().collect() } else { wanted };
-    let mut text = String::from("ncl: see and steer this install\n\n");
-    for verb in wanted {
-        let call = format!("{} {}", shown(verb), verb.positional.unwrap_or_default());
-        text.push_str(&format!("  ncl {:<32} {}\n", call.trim_end(), verb.about));
-        for (flag, what) in verb.flags {
-            text.push_str(&format!("      --{flag:<28} {what}\n"));
-        }
-    }
-    text.push_str("\nEvery command takes --json. Exit codes: 0 done, 1 refused or failed, 2 not understood or no host.\n");
-    text
+fn completions_for(shell: Option<&String>) -> Result<String, Failure> {
+    let shell = shell.and_then(|name| Shell::parse(name));
+    shell.map(completions::script).ok_or_else(|| {
+        Failure::new(Code::InvalidArgs, "for which shell? `ncl completions bash`, zsh or fish")
+    })
 }

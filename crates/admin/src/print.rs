@@ -14,7 +14,7 @@ pub fn render(verb: Option<&Verb>, data: &Value) -> String {
             let wide = map.keys().map(String::len).max().unwrap_or(0);
             map.iter().map(|(k, v)| format!("{k:wide$}  {}\n", block(v, wide + 2))).collect()
         }
-        Value::String(text) => format!("{}\n", clean(text)),
+        Value::String(text) => clean_lines(text) + "\n",
         other => format!("{other}\n"),
     }
 }
@@ -89,6 +89,11 @@ fn cell(value: &Value) -> String {
         Value::String(text) => clean(text),
         other => clean(&other.to_string()),
     }
+}
+
+/// Text of several lines.
+pub(crate) fn clean_lines(text: &str) -> String {
+    text.lines().map(clean).collect::<Vec<_>>().join("\n")
 }
 
 fn clean(text: &str) -> String {

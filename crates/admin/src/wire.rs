@@ -13,7 +13,7 @@ pub struct Request {
     pub id: String,
     /// `<resource>-<verb>`.
     pub command: String,
-    /// Named arguments; a positional one is called `id`.
+    /// Named arguments.
     #[serde(default)]
     pub args: Map<String, Value>,
 }
@@ -52,6 +52,8 @@ pub enum Code {
     InvalidArgs,
     /// This caller may not.
     Forbidden,
+    /// Somebody has to say yes first.
+    ApprovalPending,
     /// There is no such thing.
     NotFound,
     /// It failed on the way.

@@ -7,7 +7,7 @@ use nanoclaw_contract::ids::AgentId;
 use nanoclaw_contract::time::{Timestamp, iso};
 use nanoclaw_contract::words;
 use rusqlite::types::Type;
-use rusqlite::{Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 use serde_json::Value;
 
 /// Longest folder name.
@@ -148,64 +148,96 @@ impl Central {
         self.tx("create the agent", |tx| insert_agent(tx, agent))
     }
 
+    /// Says what people call it; false if there is no such agent.
+    pub fn rename_agent(&self, id: &AgentId, name: &str) -> Result<bool> {
+        let sql = "UPDATE agent_groups SET name = ?2 WHERE id = ?1";
+        Ok(self.run("rename the agent", sql, params![id, name])? > 0)
+    }
+
     /// How the agent's box is set up.
     pub fn config(&self, agent: &AgentId) -> Result<Option<AgentConfig>> {
-        self.one(
-            "read the agent's configuration",
-            "SELECT provider, model, effort, image_tag, assistant_name, max_messages_per_prompt, skills,
-               mcp_servers, packages_apt, packages_npm, additional_mounts, cli_scope
-             FROM container_configs WHERE agent_group_id = ?1",
-            [agent],
-            |r| {
-                Ok(AgentConfig {
-                    provider: r.get(0)?,
-                    model: r.get(1)?,
-                    effort: r.get(2)?,
-                    image_tag: r.get(3)?,
-                    assistant_name: r.get(4)?,
-                    max_messages_per_prompt: r.get(5)?,
-                    skills: json(r, 6)?,
-                    mcp_servers: json(r, 7)?,
-                    packages_apt: json(r, 8)?,
-                    packages_npm: json(r, 9)?,
-                    additional_mounts: json(r, 10)?,
-                    cli_scope: r.get(11)?,
-                })
-            },
-        )
+        read(&self.lock(), agent).map_err(|e| Error::of("read the agent's configuration", e))
     }
 
     /// Replaces the agent's configuration.
     pub fn put_config(&self, agent: &AgentId, c: &AgentConfig, now: Timestamp) -> Result<()> {
-        self.run(
-            "save the agent's configuration",
-            "INSERT INTO container_configs (agent_group_id, provider, model, effort, image_tag,
-               assistant_name, max_messages_per_prompt, skills, mcp_servers, packages_apt, packages_npm,
-               additional_mounts, cli_scope, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-             ON CONFLICT (agent_group_id) DO UPDATE SET provider = ?2, model = ?3, effort = ?4,
-               image_tag = ?5, assistant_name = ?6, max_messages_per_prompt = ?7, skills = ?8,
-               mcp_servers = ?9, packages_apt = ?10, packages_npm = ?11, additional_mounts = ?12,
-               cli_scope = ?13, updated_at = ?14",
-            params![
-                agent,
-                c.provider,
-                c.model,
-                c.effort,
-                c.image_tag,
-                c.assistant_name,
-                c.max_messages_per_prompt,
-                c.skills.to_string(),
-                c.mcp_servers.to_string(),
-                c.packages_apt.to_string(),
-                c.packages_npm.to_string(),
-                c.additional_mounts.to_string(),
-                c.cli_scope,
-                iso(now),
-            ],
-        )
-        .map(drop)
+        write(&self.lock(), agent, c, now)
+            .map_err(|e| Error::of("save the agent's configuration", e))
     }
+
+    /// Changes some of it, unless `edit` refuses. What others change meanwhile stays.
+    pub fn edit_config<T, E: From<Error>>(
+        &self,
+        agent: &AgentId,
+        now: Timestamp,
+        edit: impl FnOnce(&mut AgentConfig) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.tx("change the agent's configuration", |tx| {
+            let mut config = read(tx, agent)?.unwrap_or_default();
+            let edited = edit(&mut config);
+            if edited.is_ok() {
+                write(tx, agent, &config, now)?;
+            }
+            Ok(edited)
+        })?
+    }
+}
+
+fn read(conn: &Connection, agent: &AgentId) -> rusqlite::Result<Option<AgentConfig>> {
+    let sql = "SELECT provider, model, effort, image_tag, assistant_name, max_messages_per_prompt, skills,
+                 mcp_servers, packages_apt, packages_npm, additional_mounts, cli_scope
+               FROM container_configs WHERE agent_group_id = ?1";
+    one(conn, sql, [agent], |r| {
+        Ok(AgentConfig {
+            provider: r.get(0)?,
+            model: r.get(1)?,
+            effort: r.get(2)?,
+            image_tag: r.get(3)?,
+            assistant_name: r.get(4)?,
+            max_messages_per_prompt: r.get(5)?,
+            skills: json(r, 6)?,
+            mcp_servers: json(r, 7)?,
+            packages_apt: json(r, 8)?,
+            packages_npm: json(r, 9)?,
+            additional_mounts: json(r, 10)?,
+            cli_scope: r.get(11)?,
+        })
+    })
+}
+
+fn write(
+    conn: &Connection,
+    agent: &AgentId,
+    c: &AgentConfig,
+    now: Timestamp,
+) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO container_configs (agent_group_id, provider, model, effort, image_tag,
+           assistant_name, max_messages_per_prompt, skills, mcp_servers, packages_apt, packages_npm,
+           additional_mounts, cli_scope, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+         ON CONFLICT (agent_group_id) DO UPDATE SET provider = ?2, model = ?3, effort = ?4,
+           image_tag = ?5, assistant_name = ?6, max_messages_per_prompt = ?7, skills = ?8,
+           mcp_servers = ?9, packages_apt = ?10, packages_npm = ?11, additional_mounts = ?12,
+           cli_scope = ?13, updated_at = ?14",
+    )?
+    .execute(params![
+        agent,
+        c.provider,
+        c.model,
+        c.effort,
+        c.image_tag,
+        c.assistant_name,
+        c.max_messages_per_prompt,
+        c.skills.to_string(),
+        c.mcp_servers.to_string(),
+        c.packages_apt.to_string(),
+        c.packages_npm.to_string(),
+        c.additional_mounts.to_string(),
+        c.cli_scope,
+        iso(now),
+    ])
+    .map(drop)
 }
 
 pub(crate) fn insert_agent(tx: &Transaction<'_>, agent: &Agent) -> Result<()> {

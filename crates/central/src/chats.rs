@@ -121,6 +121,16 @@ impl Central {
         .map(drop)
     }
 
+    /// Changes its name, kind, policy and rejection; false if there is no such chat.
+    pub fn update_chat(&self, chat: &Chat) -> Result<bool> {
+        let sql =
+            "UPDATE messaging_groups SET name = ?2, is_group = ?3, unknown_sender_policy = ?4,
+                     denied_at = ?5 WHERE id = ?1";
+        let group = chat.kind == ChatKind::Group;
+        let values = params![chat.id, chat.name, group, chat.policy, chat.denied_at];
+        Ok(self.run("change the chat", sql, values)? > 0)
+    }
+
     /// Says what people call it.
     pub fn set_chat_name(&self, id: &ChatId, name: Option<&str>) -> Result<bool> {
         let sql = "UPDATE messaging_groups SET name = ?2 WHERE id = ?1";

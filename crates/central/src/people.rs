@@ -48,6 +48,32 @@ pub struct RoleRow {
     pub granted_at: String,
 }
 
+/// A membership as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberRow {
+    /// Who.
+    pub user: UserId,
+    /// Of which agent.
+    pub agent: AgentId,
+    /// Who added them.
+    pub added_by: Option<UserId>,
+    /// When.
+    pub added_at: String,
+}
+
+/// Where a person is reached directly.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DmRow {
+    /// Who.
+    pub user: UserId,
+    /// On which channel.
+    pub channel_type: ChannelType,
+    /// In which chat.
+    pub chat: ChatId,
+    /// Since when that is known.
+    pub resolved_at: String,
+}
+
 impl Central {
     /// Makes the person known. A known one only gets the name they lack.
     pub fn upsert_user(
@@ -178,6 +204,34 @@ impl Central {
         let sql = "SELECT user_id FROM agent_group_members WHERE agent_group_id = ?1
                    ORDER BY added_at, user_id";
         self.list("agent_group_members", sql, [agent], |r| r.get(0))
+    }
+
+    /// Every membership, first added first.
+    pub fn member_rows(&self) -> Result<Vec<MemberRow>> {
+        let sql = "SELECT user_id, agent_group_id, added_by, added_at FROM agent_group_members
+                   ORDER BY added_at, user_id, agent_group_id";
+        self.list("agent_group_members", sql, [], |r| {
+            let (user, agent, added_by, added_at) = (r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?);
+            Ok(MemberRow { user, agent, added_by, added_at })
+        })
+    }
+
+    /// Every direct chat that was ever found.
+    pub fn dm_rows(&self) -> Result<Vec<DmRow>> {
+        let sql = "SELECT user_id, channel_type, messaging_group_id, resolved_at FROM user_dms
+                   ORDER BY user_id, channel_type";
+        self.list("user_dms", sql, [], |r| {
+            let (user, channel_type, chat, resolved_at) =
+                (r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?);
+            Ok(DmRow { user, channel_type, chat, resolved_at })
+        })
+    }
+
+    /// Says what people call somebody; false if nobody has this id.
+    pub fn rename_user(&self, id: &UserId, name: Option<&str>) -> Result<bool> {
+        let name = name.map(|n| crate::clip(n, crate::TEXT_BYTES_MAX));
+        let sql = "UPDATE users SET display_name = ?2 WHERE id = ?1";
+        Ok(self.run("rename the person", sql, params![id, name])? > 0)
     }
 
     /// The direct chat with a person on a platform, if it was ever found.

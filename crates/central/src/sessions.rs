@@ -17,6 +17,17 @@ words! {
     }
 }
 
+/// Which sessions are meant; none: all.
+#[derive(Debug, Clone, Default)]
+pub struct SessionFilter {
+    /// Of this agent.
+    pub agent: Option<AgentId>,
+    /// Of this chat.
+    pub chat: Option<ChatId>,
+    /// Those that take messages, or those that do not.
+    pub active: Option<bool>,
+}
+
 /// A session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
@@ -185,6 +196,23 @@ impl Central {
         let sized = |n| i64::try_from(n).unwrap_or(i64::MAX);
         let sql = select!("ORDER BY created_at DESC, id DESC LIMIT ?1 OFFSET ?2");
         self.list("sessions", sql, params![sized(limit), sized(offset)], session)
+    }
+
+    /// Some of those that are meant, the newest first.
+    pub fn sessions_where(
+        &self,
+        only: &SessionFilter,
+        limit: usize,
+        offset: usize,
+    ) -> Result<Vec<Session>> {
+        let sized = |n| i64::try_from(n).unwrap_or(i64::MAX);
+        let sql = select!(
+            "WHERE (?1 IS NULL OR agent_group_id = ?1) AND (?2 IS NULL OR messaging_group_id = ?2)
+               AND (?3 IS NULL OR (COALESCE(status, 'active') = 'active') = ?3)
+             ORDER BY created_at DESC, id DESC LIMIT ?4 OFFSET ?5"
+        );
+        let values = params![only.agent, only.chat, only.active, sized(limit), sized(offset)];
+        self.list("sessions", sql, values, session)
     }
 
     pub(crate) fn session_rows(&self) -> Result<Vec<Result<Session, BrokenRow>>> {

@@ -132,6 +132,17 @@ impl Central {
         })
     }
 
+    /// Every session whose box would not start.
+    pub fn wake_failures(&self) -> Result<Vec<(SessionId, WakeFailure)>> {
+        let sql = "SELECT session_id, count, next_at, last_error, notified FROM wake_failures
+                   ORDER BY next_at, session_id";
+        self.list("wake_failures", sql, [], |r| {
+            let (id, count, next_at) = (r.get(0)?, r.get(1)?, at_ms(r.get(2)?));
+            let (last_error, notified) = (r.get(3)?, r.get(4)?);
+            Ok((id, WakeFailure { count, next_at, last_error, notified }))
+        })
+    }
+
     /// Remembers that somebody was told; false if somebody was told before.
     pub fn wake_notified(&self, session: &SessionId) -> Result<bool> {
         let sql = "UPDATE wake_failures SET notified = 1 WHERE session_id = ?1 AND notified = 0";

@@ -6,6 +6,7 @@ mod deliveries;
 mod install;
 mod people;
 mod questions;
+mod removal;
 mod sessions;
 mod state;
 mod team;

@@ -110,6 +110,27 @@ impl Central {
         self.rows("messaging_group_agents", sql, [], wiring)
     }
 
+    /// The wiring with this id.
+    pub fn wiring(&self, id: &WiringId) -> Result<Option<Wiring>> {
+        self.one("read the wiring", select!("WHERE id = ?1"), [id], wiring)
+    }
+
+    /// Changes when the agent of a wiring answers; false if there is no such wiring.
+    pub fn update_wiring(&self, w: &Wiring) -> Result<bool> {
+        let sql = "UPDATE messaging_group_agents SET session_mode = ?2, priority = ?3, engage_mode = ?4,
+                     engage_pattern = ?5, sender_scope = ?6, ignored_message_policy = ?7 WHERE id = ?1";
+        let values = params![
+            w.id,
+            w.session_mode,
+            w.priority,
+            w.engage_mode,
+            w.engage_pattern,
+            w.sender_scope,
+            w.ignored
+        ];
+        Ok(self.run("change the wiring", sql, values)? > 0)
+    }
+
     /// Makes a wiring, and the name by which the agent can write to that chat.
     pub fn create_wiring(&self, w: &Wiring) -> Result<()> {
         self.tx("create the wiring", |tx| {

@@ -48,6 +48,12 @@ impl Cpu {
         micros.parse().ok().map(Duration::from_micros)
     }
 
+    /// How much memory it has now; none when it is gone, or is not counted.
+    pub fn memory(&self) -> Option<u64> {
+        let bytes = count(&self.groups, &["memory.current", "memory.usage_in_bytes"], "");
+        (bytes > 0).then_some(bytes)
+    }
+
     /// Whether the box gives way.
     pub fn gives_way(&self) -> bool {
         self.idle().is_ok_and(|file| fs::read_to_string(file).is_ok_and(|text| text.trim() == "1"))

@@ -85,7 +85,6 @@ pub(crate) struct Ask {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Voter<'a> {
     /// Whoever runs the machine: counts as an owner.
-    #[cfg_attr(not(test), expect(dead_code, reason = "`ncl approvals` votes with it"))]
     Operator,
     /// A person on a platform.
     Person(&'a UserId),

@@ -172,6 +172,9 @@ impl Host {
         match ready {
             Ready::Send(message) => Ok(self.send(&message).await),
             Ready::Letter(letter) => self.hand_over(session, letter).await,
+            Ready::Action { id, action, fields } if action == "cli_request" => {
+                crate::admin::from_box(self, session, &id, &fields).await
+            }
             Ready::Action { id, action, fields } => {
                 let (host, session) = (self.clone(), session.clone());
                 blocking(move || actions::run(&host, &session, &id, &action, &fields)).await

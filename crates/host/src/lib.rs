@@ -39,7 +39,6 @@ mod strangers;
 mod tasks;
 mod team;
 mod watch;
-mod why;
 
 pub use channels::ChannelStatus;
 pub use config::Config;

@@ -173,6 +173,12 @@ async fn run(host: &Arc<Host>, handle: &Arc<Handle>) {
                 false => continue,
             }
         };
+        if live.is_none() && matches!(e, HostError::Unknown(_)) {
+            // It was removed: there is nothing left to look after.
+            host.slots.release(&handle.id);
+            drop(lock(&host.live).remove(&handle.id));
+            return;
+        }
         // Nothing here may end a session for good: log, wait, look again. A box that runs stays known.
         failures = if began.elapsed() > CALM { 1 } else { failures + 1 };
         tracing::error!(session = %handle.id, error = %e, "session task failed");

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 /// Where things lie in a box.
 const RUNNER: &str = "/opt/nanoclaw/nanoclaw-runner";
+const NCL: &str = "/opt/nanoclaw/bin/ncl";
 const HOME: &str = "/home/node";
 
 /// Everything about the box of a session. Blocks: it projects what the agent may know into the inbox.
@@ -55,6 +56,8 @@ pub(crate) fn plan(
         mount(&container_json, "/workspace/agent/container.json", Access::ReadOnly),
         mount(&home, HOME, Access::ReadWrite),
         mount(&host.config.runner, RUNNER, Access::ReadOnly),
+        // The same program: called by this name, it is the agent's own `ncl`.
+        mount(&host.config.runner, NCL, Access::ReadOnly),
     ];
     for (source, target) in [
         (host.config.tools.clone(), "/opt/nanoclaw/tools"),
@@ -163,7 +166,7 @@ fn env(
         ("HOME", HOME),
         (
             "PATH",
-            "/opt/nanoclaw/tools/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "/opt/nanoclaw/tools/bin:/opt/nanoclaw/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         ),
         ("LANG", "C.UTF-8"),
         ("TZ", &host.config.timezone),
@@ -226,7 +229,7 @@ fn container_json_of(
 }
 
 /// Folders that the box owns and nobody else on the machine reads.
-fn make_dirs(host: &Host, dirs: &[&Path]) -> Result<(), HostError> {
+pub(crate) fn make_dirs(host: &Host, dirs: &[&Path]) -> Result<(), HostError> {
     for dir in dirs {
         if !dir.exists() {
             std::fs::DirBuilder::new()

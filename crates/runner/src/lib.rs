@@ -9,6 +9,7 @@ mod config;
 mod init;
 mod instructions;
 mod log;
+mod ncl;
 mod notice;
 mod prompt;
 pub mod provider;
@@ -65,6 +66,9 @@ pub fn run(providers: &[ProviderDef]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if ncl::is_wanted() {
+        return runtime.block_on(ncl::main());
+    }
     if init::is_wanted() {
         return runtime.block_on(init::run()).unwrap_or_else(|e| {
             log!("the runner was not started below process 1: {e}");
@@ -78,10 +82,11 @@ pub fn run(providers: &[ProviderDef]) -> ExitCode {
 }
 
 async fn main(providers: &[ProviderDef]) -> ExitCode {
-    let env: BTreeMap<String, String> = std::env::vars_os()
+    let mut env: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)))
         .filter(|(k, _)| k != init::CHILD)
         .collect();
+    env.entry(ncl::SOCKET.into()).or_insert_with(|| ncl::SOCKET_DEFAULT.into());
     let path =
         |name: &str, default: &str| PathBuf::from(env.get(name).map_or(default, String::as_str));
     let vault = path("NANOCLAW_VAULT_SOCKET", relay::VAULT_SOCKET);
@@ -139,6 +144,9 @@ pub async fn serve(
             return ExitCode::FAILURE;
         }
     };
+    if let Some(socket) = options.env.get(ncl::SOCKET) {
+        tokio::spawn(ncl::serve(session.clone(), socket.into()));
+    }
     let config = match config {
         Ok(config) => config,
         Err(e) => return refuse(&session, &file, &e.to_string()),

@@ -17,6 +17,7 @@ use crate::Signal;
 use crate::batch::{self, Batch, Plan, Step};
 use crate::config::Config;
 use crate::log::log;
+use crate::ncl;
 use crate::prompt::{self, Scene};
 use crate::provider::{Prompt, ProviderDef};
 use crate::pulse::Beat;
@@ -454,7 +455,8 @@ impl<'a> Work<'a> {
 
     /// Hands on what the host answers to the runner itself. What nobody waits for comes back as a message.
     fn answers(&mut self, inbox: &InboxReader) -> Result<Vec<InRow>, Error> {
-        let rows = inbox.system(&self.acked, LOOK_ROWS, self.session.clock.now())?;
+        let now = self.session.clock.now();
+        let rows = inbox.system(&self.acked, LOOK_ROWS, now)?;
         let (mut late, acks) = (Vec::new(), self.debt.ack.len());
         for row in rows {
             let status = match serde_json::from_str(&row.content) {
@@ -467,8 +469,15 @@ impl<'a> Work<'a> {
                     late.extend(as_message(row, answer));
                     continue;
                 }
-                // Nobody in this box waits for an answer to a call.
-                Ok(System::CliResponse { .. }) => AckStatus::Completed,
+                Ok(System::CliResponse { request_id, frame }) => {
+                    let waited = self.session.answer(&ncl::key(&request_id), &frame.to_string());
+                    // Whoever asked by hand, as v2's `ncl` does, looks for the row itself.
+                    let at = nanoclaw_contract::time::parse(&row.timestamp);
+                    if !waited && at.is_some_and(|at| now < at + ncl::BY_HAND) {
+                        continue;
+                    }
+                    AckStatus::Completed
+                }
                 Err(_) => AckStatus::Failed,
             };
             self.acked.insert(row.id.clone());

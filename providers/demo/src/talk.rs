@@ -19,7 +19,7 @@ const MEMORY_CHARS_MAX: usize = 300;
 
 const HELLO: &str = "Hello! I am NanoClaw's built-in demo agent. I am not an AI model: I show that \
 everything around one works. Try: `send me a file`, `react`, `edit`, `remind me in 2 minutes to stretch`, `every day at 9 say good morning`, `list tasks`, \
-`ask me something`, `send a card`, `count to 5`, `what did I say`, `echo hello`; and with other agents: \
+`ask me something`, `send a card`, `count to 5`, `ncl help`, `what did I say`, `echo hello`; and with other agents: \
 `create an agent called Sam`, `tell sam: …`, `ask sam …`, `send sam a file`. \
 To connect a real model, run `nanoclaw setup`.";
 
@@ -110,6 +110,9 @@ impl Talk<'_> {
         if let Some(answer) = self.team(&text).await {
             return Ok(answer);
         }
+        if let Some(words) = text.strip_prefix("ncl ") {
+            return Ok(self.ncl(words).await);
+        }
         if let Some(kind) = lower.strip_prefix("fail with ") {
             return Err(failure(error(kind)));
         }
@@ -199,6 +202,19 @@ impl Talk<'_> {
         tokio::time::sleep(timeout).await;
         self.tell(Event::ToolEnded { id }).await;
         format!("I slept for {seconds} seconds.")
+    }
+
+    /// Runs the program of the box, as an agent's shell would.
+    async fn ncl(&self, words: &str) -> String {
+        let mut ncl = tokio::process::Command::new("ncl");
+        ncl.args(words.split_whitespace()).env_clear().envs(&self.setup.env);
+        let done = match ncl.stdin(std::process::Stdio::null()).output().await {
+            Ok(done) => done,
+            Err(e) => return format!("I cannot run ncl: {e}"),
+        };
+        let text = [done.stdout, done.stderr].concat();
+        let code = done.status.code().unwrap_or(1);
+        format!("```\n{}```\nIt ended with {code}.", String::from_utf8_lossy(&text))
     }
 
     async fn remind(&mut self, rest: &str) -> String {

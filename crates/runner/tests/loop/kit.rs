@@ -158,6 +158,16 @@ impl Host {
         self.push(&[row]);
     }
 
+    /// The host's answer to a request, which lies here for so long.
+    pub(crate) fn cli_response(&self, request: &str, age: Duration, frame: &Value) {
+        let mut row = row(&format!("cli-resp-{request}"), "");
+        row.kind = InKind::System;
+        row.timestamp = Timestamp::now() - age;
+        row.content =
+            json!({ "type": "cli_response", "requestId": request, "frame": frame }).to_string();
+        self.push(&[row]);
+    }
+
     pub(crate) fn out(&self) -> Vec<Out> {
         let rows = self.reader().rows_after(0, 1000).unwrap();
         rows.into_iter()
@@ -284,12 +294,16 @@ pub(crate) struct Box_ {
 
 impl Box_ {
     pub(crate) fn demo(host: &Host) -> Self {
-        Self::start(host, nanoclaw_provider_demo::PROVIDER)
+        Self::start(host.options(), nanoclaw_provider_demo::PROVIDER)
     }
 
-    fn start(host: &Host, def: ProviderDef) -> Self {
+    /// A runner that is told something else.
+    pub(crate) fn with(options: Options) -> Self {
+        Self::start(options, nanoclaw_provider_demo::PROVIDER)
+    }
+
+    fn start(options: Options, def: ProviderDef) -> Self {
         let (signals, mut heard) = mpsc::channel(4);
-        let options = host.options();
         let task = tokio::spawn(async move {
             nanoclaw_runner::serve(options, &[def], &mut heard).await;
         });
@@ -305,7 +319,7 @@ impl Box_ {
             memory: Memory::Instructions,
             make: |setup| Box::new(Scripted { setup }),
         };
-        (Self::start(host, def), Model { lives, life: None })
+        (Self::start(host.options(), def), Model { lives, life: None })
     }
 
     pub(crate) async fn interrupt(&self) {

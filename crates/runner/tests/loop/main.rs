@@ -9,6 +9,7 @@
 )]
 
 mod kit;
+mod ncl;
 mod tools;
 
 use kit::{Box_, Host, row};

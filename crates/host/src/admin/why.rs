@@ -1,7 +1,8 @@
 //! `ncl why`: the whole causal chain of a message, in or out.
 
+use super::given::{Answer, No};
 use crate::{Host, HostError};
-use nanoclaw_admin::wire::{Code, Failure};
+use nanoclaw_admin::wire::Code;
 use nanoclaw_contract::ids::{Address, SessionId};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -11,7 +12,7 @@ const FOLLOW_MAX: usize = 50;
 
 /// Everything that is known about the message with this id: its own steps, and those of the messages that
 /// it caused or answers.
-pub(crate) fn why(host: &Host, id: &str) -> Result<Result<Value, Failure>, HostError> {
+pub(crate) fn why(host: &Host, id: &str) -> Answer {
     let (mut seen, mut todo, mut rows) = (BTreeSet::new(), vec![id.to_owned()], Vec::new());
     while let Some(next) = todo.pop() {
         if seen.len() >= FOLLOW_MAX || !seen.insert(next.clone()) {
@@ -29,18 +30,18 @@ pub(crate) fn why(host: &Host, id: &str) -> Result<Result<Value, Failure>, HostE
     if rows.is_empty() {
         let text =
             format!("nothing is known of {id:?}: it never arrived here, or its trace was pruned");
-        return Ok(Err(Failure::new(Code::NotFound, text)));
+        return Err(No::because(Code::NotFound, text));
     }
     rows.sort_by_key(|row| row.id);
     let steps = rows.iter().map(|row| {
         let of = [&row.message, &row.out].into_iter().flatten().cloned().collect::<Vec<_>>().join(" → ");
         json!({"at": row.at, "step": row.step, "session": row.session, "message": of, "detail": row.detail})
     });
-    Ok(Ok(steps.collect()))
+    Ok(steps.collect())
 }
 
 /// What was given up: messages of agents, and lines of the host itself.
-pub(crate) fn dead_letters(host: &Host) -> Result<Value, HostError> {
+pub(crate) fn dead_letters(host: &Host) -> Result<Vec<Value>, HostError> {
     let to = |a: &Address| format!("{}:{}", a.channel_type, a.platform_id);
     let of_agents = host.central.dead_letters()?.into_iter().map(|d| {
         json!({"id": d.out_id, "session": d.session_id, "to": d.to.as_ref().map(to),

@@ -1,0 +1,86 @@
+//! The program `ncl`, the same for the operator and in a box.
+
+use crate::parse::{Asked, parse};
+use crate::wire::{Code, Failure, Request};
+use crate::{client, help, print, table};
+use serde_json::{Map, Value};
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+/// How often `--watch` asks again.
+const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// Clears a terminal.
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seat {
+    /// The operator of the install.
+    Operator,
+    /// An agent in its box: what it may ask for, the host knows.
+    Box,
+}
+
+/// Where the answer goes.
+pub struct Screen<'a> {
+    /// The answer.
+    pub out: &'a mut dyn Write,
+    /// Why there is none.
+    pub err: &'a mut dyn Write,
+}
+
+/// Asks what the words ask, at this socket; returns the exit code.
+pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>) -> u8 {
+    let (request, json) = match parse(words) {
+        Ok(Asked::Do { request, json }) => (request, json),
+        Ok(Asked::Text(text)) => return say(screen.out, &text),
+        Ok(Asked::Help(resource)) => match seat {
+            Seat::Operator => return say(screen.out, &help::help(resource.as_deref(), |_| true)),
+            Seat::Box => (help_request(resource), false),
+        },
+        Err(failure) => {
+            tell(screen.err, &failure);
+            return 2;
+        }
+    };
+    let verb = table::find_command(&request.command).map(|(verb, _)| verb);
+    let watch = request.args.get("watch") == Some(&Value::Bool(true));
+    loop {
+        let data = match client::ask(socket, &request).await {
+            Ok(data) => data,
+            Err(failure) => {
+                tell(screen.err, &failure);
+                return if failure.code == Code::TransportError { 2 } else { 1 };
+            }
+        };
+        let text = match json {
+            true => serde_json::to_string_pretty(&data).unwrap_or_default(),
+            false => print::render(verb, &data),
+        };
+        let clear = if watch && !json { CLEAR } else { "" };
+        say(screen.out, &format!("{clear}{text}"));
+        if !watch {
+            return 0;
+        }
+        tokio::time::sleep(WATCH_EVERY).await;
+    }
+}
+
+fn help_request(resource: Option<String>) -> Request {
+    let mut args = Map::new();
+    if let Some(resource) = resource {
+        args.insert("resource".into(), resource.into());
+    }
+    Request { id: "1".into(), command: "help".into(), args }
+}
+
+/// A closed pipe is no reason to fail.
+fn say(out: &mut dyn Write, text: &str) -> u8 {
+    drop(writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()));
+    0
+}
+
+fn tell(err: &mut dyn Write, failure: &Failure) {
+    drop(writeln!(err, "ncl: {}", print::clean_lines(&failure.message)));
+}
