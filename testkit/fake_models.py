@@ -28,8 +28,7 @@ A correction by the runner's Stop hook is obeyed: the same text again, in a bloc
 
 With --script FILE a model plays a role. The file is a JSON list of rules
   {"as": regex in the system prompt, "on": regex in the newest text, "do": [directives]}
-The first rule that fits a request decides; {1} in "do" is what the first group found, on one line, and every place
-where "on" fits adds its directives. The result of a tool is seen as "RESULT <text>". A role none of whose rules fits is silent.
+Every place where the "on" of a rule fits adds its directives; {1} in them is what the first group found, on one line. The result of a tool is seen as "RESULT <text>". A role none of whose rules fits is silent.
 """
 import argparse, html, json, os, re, ssl, sys, threading, time, uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,11 +83,12 @@ def played(req, newest):
     """What the role of this request does about the newest text, as directives; None: it plays no role."""
     system = text_of(req.get("system"))
     mine = [rule for rule in SCRIPT if re.search(rule["as"], system)]
-    for rule in mine:
-        found = [filled(do, m) for m in re.finditer(rule["on"], newest) for do in rule["do"]]
-        if found:
-            return "\n".join(dict.fromkeys(found))
-    return "!say <internal>nothing for me</internal>" if mine else None
+    found = [filled(do, m) for rule in mine for m in re.finditer(rule["on"], newest) for do in rule["do"]]
+    said = [do.removeprefix("!say ") for do in dict.fromkeys(found) if do.startswith("!say ")]
+    done = [do for do in dict.fromkeys(found) if not do.startswith("!say ")]
+    if not found and mine:
+        said = ["<internal>nothing for me</internal>"]
+    return "\n".join(done + ["!say " + " ".join(said)] * bool(said)) if mine else None
 
 
 def plan_from_text(s, have_tools):

@@ -21,42 +21,43 @@ fn roles() -> Value {
     let tool = |name: &str, args: Value| format!("!tool {name} {args}");
     let run = |command: &str| tool("Bash", json!({ "command": command }));
     let say = |to: &str, text: &str| format!(r#"!say <message to="{to}">{text}</message>"#);
+    let answer = r#"!say <message to="worker" reply_to="{3}">{1} {2}</message>"#.to_owned();
     let asks = tool(
         "mcp__nanoclaw__send_message",
-        json!({ "to": "supervisor", "text": r"May I deploy {1}?" }),
+        json!({ "to": "supervisor", "text": "May I deploy {1}?" }),
     );
     let card = tool(
         "mcp__nanoclaw__ask_user_question",
-        json!({ "to": "boss", "title": r"Deploy {1}?", "question": r"The worker wants to deploy {1}.",
-            "options": [{ "label": "yes", "value": r"GRANTED {1}" },
-                        { "label": "no", "value": r"DENIED {1}" }] }),
+        json!({ "to": "boss", "title": "Deploy {2}?", "question": "The worker wants to deploy {2}.",
+            "options": [{ "label": "yes", "value": "GRANTED {2} {1}" },
+                        { "label": "no", "value": "DENIED {2} {1}" }] }),
     );
     let roles = [
         (
             "worker",
             r#"from="dev"[^>]*>deploy (\w+)"#,
-            vec![say("dev", r"May I deploy {1}? I ask."), asks],
+            vec![say("dev", "May I deploy {1}? I ask."), asks],
         ),
         (
             "worker",
             r#"from="supervisor"[^>]*>GRANTED (\w+)"#,
-            vec![run(r"echo {1} >>deployed; echo OUT {1}")],
+            vec![run("echo {1} >>deployed; echo OUT {1}")],
         ),
-        ("worker", r"RESULT OUT (\w+)", vec![say("dev", r"Allowed: {1} is deployed.")]),
+        ("worker", r"RESULT OUT (\w+)", vec![say("dev", "Allowed: {1} is deployed.")]),
         (
             "worker",
             r#"from="supervisor"[^>]*>DENIED (\w+)"#,
-            vec![say("dev", r"Not allowed: {1} stays as it is.")],
+            vec![say("dev", "Not allowed: {1} stays as it is.")],
         ),
-        ("supervisor", r#"from="worker"[^>]*>May I deploy (\w+)\?"#, vec![card]),
-        ("supervisor", r"RESULT (GRANTED|DENIED) (\w+)", vec![say("worker", r"{1} {2}")]),
+        ("supervisor", r#"id="(\d+)" from="worker"[^>]*>May I deploy (\w+)\?"#, vec![card]),
+        ("supervisor", r"RESULT (GRANTED|DENIED) (\w+) (\d+)", vec![answer]),
         (
             "manager",
             r#"from="dev" thread="(\w+)" sender="(\w+)"[^>]*>([\w ]+)"#,
-            vec![run(r"echo '{1}: {2} said {3}' >>threads")],
+            vec![run("echo '{1}: {2} said {3}' >>threads")],
         ),
         ("manager", r#"from="boss"[^>]*>what is going on"#, vec![run("echo THREADS; cat threads")]),
-        ("manager", r"RESULT THREADS\s+([\s\S]*)", vec![say("boss", r"{1}")]),
+        ("manager", r"RESULT THREADS\s+([\s\S]*)", vec![say("boss", "{1}")]),
     ];
     let rule = |(agent, on, does): (&str, &str, Vec<String>)| json!({ "as": format!("# You are {agent}"), "on": on, "do": does });
     roles.map(rule).into_iter().collect()
@@ -192,8 +193,28 @@ async fn a_worker_proceeds_when_the_owner_says_yes_and_stops_when_he_says_no() -
     // Nobody else spoke in the channel.
     let spoken = team.rig.platform.texts("dev").len();
     assert_eq!(spoken, 4, "{:?}", team.rig.platform.shown());
-    assert_eq!(team.rig.sessions(&team.manager)?.len(), 1);
+    // One session of his reads every thread, one is the desk; they share the file.
+    assert_eq!(team.rig.sessions(&team.manager)?.len(), 2);
     assert_eq!(team.rig.sessions(&team.supervisor)?.len(), 1);
     assert!(!team.api.requests().is_empty());
+    team.rig.stop().await
+}
+
+/// Two threads ask while the owner thinks: each is told its own answer, whichever comes first.
+#[tokio::test]
+async fn two_threads_that_ask_at_once_hear_their_own_answers() -> anyhow::Result<()> {
+    let mut team = Team::gathers("twice").await?;
+    team.asks("t1", "deploy api", true);
+    let api = team.question(0).await?;
+    team.asks("t2", "deploy web", true);
+    team.until("the other thread asks", |_| team.thread("t2").len() == 1).await?;
+    assert_eq!(team.decides(&api, "no").await?, "taken: no");
+    let web = team.question(1).await?;
+    assert_eq!(team.decides(&web, "yes").await?, "taken: yes");
+    let both = |_: &Platform| team.thread("t1").len() == 2 && team.thread("t2").len() == 2;
+    team.until("both are told", both).await?;
+    assert_eq!(team.thread("t1")[1], "Not allowed: api stays as it is.");
+    assert_eq!(team.thread("t2")[1], "Allowed: web is deployed.");
+    assert_eq!(team.deployed(), "web\n");
     team.rig.stop().await
 }
