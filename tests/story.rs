@@ -1,5 +1,11 @@
 //! What people see, through real boxes.
 
 mod first;
+mod guest;
 mod tasks;
 mod team;
+
+use std::time::Duration;
+
+/// Far beyond what a loaded machine needs.
+const SOON: Duration = Duration::from_secs(60);
