@@ -93,7 +93,7 @@ impl House {
     async fn finds(&self, chat: &str) -> anyhow::Result<String> {
         let (one, two) = WORD;
         let look = format!(
-            "RUN w={one}; grep -rlsa ${{w}}{two} /workspace /home /tmp /opt /run /var /root; echo end of search"
+            "RUN w={one}; grep -rlsa ${{w}}{two} /workspace /home /tmp /run /var /root; echo end of search"
         );
         self.says("fake", chat, &look).await
     }
