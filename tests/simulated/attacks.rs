@@ -2,8 +2,8 @@
 
 use super::routing::{group, said, wire};
 use super::{EVER, Sim};
-use nanoclaw_central::{EngageMode, Role, UnknownSenderPolicy};
-use nanoclaw_contract::ids::{AgentId, UserId};
+use nanoclaw_central::{Chat, ChatKind, EngageMode, Role, UnknownSenderPolicy};
+use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, UserId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_testkit::platform::{Platform, Said};
 use serde_json::json;
@@ -40,13 +40,13 @@ async fn names_like_paths_lead_nowhere() -> anyhow::Result<()> {
     let agent = at_home(&sim)?;
     let names = ["../../../escape", "/tmp/nanoclaw-escape", "..", "a/../../b", "C:\\escape"];
     for (n, name) in names.iter().enumerate() {
-        let chat = nanoclaw_central::Chat {
-            id: nanoclaw_contract::ids::ChatId::parse(format!("mg-{n}"))?,
-            channel_type: nanoclaw_contract::ids::ChannelType::parse("fake")?,
-            platform_id: nanoclaw_contract::ids::PlatformId::parse(*name)?,
+        let chat = Chat {
+            id: ChatId::parse(format!("mg-{n}"))?,
+            channel_type: ChannelType::parse("fake")?,
+            platform_id: PlatformId::parse(*name)?,
             name: Some((*name).into()),
-            kind: nanoclaw_central::ChatKind::Group,
-            policy: nanoclaw_central::UnknownSenderPolicy::Public,
+            kind: ChatKind::Group,
+            policy: UnknownSenderPolicy::Public,
             denied_at: None,
             created_at: "2026-01-01T00:00:00.000Z".into(),
         };
