@@ -25,6 +25,10 @@ otherwise the text is echoed:   "echo: <text>".
 After a tool_result the reply is "tool said: <result text>".
 Directives are understood as people write them and as the runner shows them to a model (&quot; for a quote).
 A correction by the runner's Stop hook is obeyed: the same text again, in a block to the first destination.
+
+With --script FILE a model plays a role. The file is a JSON list of rules
+  {"as": regex in the system prompt, "on": regex in the newest text, "do": [directives]}
+Every place where the "on" of a rule fits adds its directives; {1} in them is what the first group found, on one line. The result of a tool is seen as "RESULT <text>". A role none of whose rules fits is silent.
 """
 import argparse, html, json, os, re, ssl, sys, threading, time, uuid
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -33,6 +37,7 @@ A = None
 LOCK = threading.Lock()
 COUNT = {"n": 0}
 FLAKY = {}
+SCRIPT = []
 CORRECTION = re.compile(r'Wrap each delivered message in <message to="name">.*?with one of these names: ([^,.\n]+)', re.S)
 DIRECTIVE = re.compile(r"!(tool|say|sleep|error|flaky|tokens|repeat)\s+(.*?)(?:</message>.*)?$", re.M)
 
@@ -64,6 +69,26 @@ def text_of(content):
 
 def strip_reminders(s):
     return re.sub(r"<system-reminder>.*?</system-reminder>", "", s, flags=re.S).strip()
+
+
+def filled(do, match):
+    """A directive with what was found, escaped as the runner shows what people write: so directives are read."""
+    def group(n):
+        text = " | ".join((match.group(int(n[1])) or "").strip().split("\n"))
+        return json.dumps(text)[1:-1] if do.startswith("!tool") else text
+    return html.escape(re.sub(r"\{(\d)\}", group, do))
+
+
+def played(req, newest):
+    """What the role of this request does about the newest text, as directives; None: it plays no role."""
+    system = text_of(req.get("system"))
+    mine = [rule for rule in SCRIPT if re.search(rule["as"], system)]
+    found = [filled(do, m) for rule in mine for m in re.finditer(rule["on"], newest) for do in rule["do"]]
+    said = [do.removeprefix("!say ") for do in dict.fromkeys(found) if do.startswith("!say ")]
+    done = [do for do in dict.fromkeys(found) if not do.startswith("!say ")]
+    if not found and mine:
+        said = ["<internal>nothing for me</internal>"]
+    return "\n".join(done + ["!say " + " ".join(said)] * bool(said)) if mine else None
 
 
 def plan_from_text(s, have_tools):
@@ -229,8 +254,12 @@ class H(BaseHTTPRequestHandler):
             blocks = [strip_reminders(text_of([b])) for b in content]
             told = [b for b in blocks if DIRECTIVE.search(b)]
             txt = told[-1] if told else txt
+        seen = [strip_reminders(text_of(content))] + ["RESULT " + (text_of(b.get("content")) or "") for b in results]
+        role = played(req, html.unescape("\n".join(seen))) if SCRIPT and req.get("tools") else None
         corrected = CORRECTION.search(txt)
-        if corrected:
+        if role is not None:
+            plan = plan_from_text(role, True)
+        elif corrected:
             said = next((text_of(m.get("content")) for m in reversed(msgs) if m.get("role") == "assistant"), "")
             plan = {"sleep": 0, "error": None, "tokens": None, "tools": [],
                     "text": f'<message to="{corrected.group(1)}">{said}</message>'}
@@ -389,7 +418,11 @@ def main():
     ap.add_argument("--delay-ms", type=float, default=0)
     ap.add_argument("--expect-key")
     ap.add_argument("--verbose", action="store_true")
+    ap.add_argument("--script")
     A = ap.parse_args()
+    if A.script:
+        with open(A.script) as f:
+            SCRIPT.extend(json.load(f))
     srv = S((A.host, A.port), H)
     if A.tls_cert:
         c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -4,6 +4,8 @@ mod claude;
 mod compat;
 mod docs;
 mod hostile;
+mod isolation;
 mod kill;
 mod simulated;
 mod story;
+mod team;

@@ -30,7 +30,7 @@ const CHAT: &str = "c1";
 const BUBBLEWRAP: &str = "bubblewrap";
 const DOCKER: &str = "docker";
 /// What the API takes.
-const KEY: &str = "sk-ant-api03-the-real-key-of-this-test";
+pub(crate) const KEY: &str = "sk-ant-api03-the-real-key-of-this-test";
 const TOKEN: &str = "sk-ant-oat01-the-real-token-of-this-test";
 
 /// An agent with Claude Code, a chat with it, and the API that it talks to.
@@ -48,17 +48,8 @@ impl World {
     async fn with(name: &str, driver: &str, kind: Kind, key: &str) -> anyhow::Result<Self> {
         let mut rig = Rig::new(&format!("cc{name}"))?;
         let api = Api::start(&rig.root.path().join("api"), key).await?;
-        let claude = claude()?;
-        let (folder, file) =
-            (claude.parent().context("no folder")?, claude.file_name().context("no name")?);
-        let inside = PathBuf::from("/opt/nanoclaw/tools")
-            .join(folder.file_name().context("no name")?)
-            .join(file);
-        rig.run.tools = folder.parent().map(Into::into);
+        equip(&mut rig)?;
         rig.run.driver = driver.into();
-        rig.run.box_env.push(format!("NANOCLAW_CLAUDE={}", inside.display()));
-        // A box's user must reach what is mounted from here.
-        std::fs::set_permissions(rig.root.path(), std::fs::Permissions::from_mode(0o755))?;
         let agent = rig.agent("andy", "claude")?;
         rig.chat(CHAT, &agent)?;
         let world = Self { rig, agent, api };
@@ -151,18 +142,28 @@ impl World {
 }
 
 /// The model's API, played.
-struct Api {
-    url: String,
+pub(crate) struct Api {
+    pub(crate) url: String,
     requests: PathBuf,
     process: Child,
 }
 
 impl Api {
     async fn start(requests: &std::path::Path, key: &str) -> anyhow::Result<Self> {
+        Self::with(requests, key, &[]).await
+    }
+
+    /// An API whose model plays roles.
+    pub(crate) async fn with(
+        requests: &std::path::Path,
+        key: &str,
+        more: &[&std::ffi::OsStr],
+    ) -> anyhow::Result<Self> {
         let mut process = Command::new("python3")
             .arg(repo().join("testkit/fake_models.py"))
             .args(["--expect-key", key, "--dump"])
             .arg(requests)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -175,7 +176,7 @@ impl Api {
     }
 
     /// What the model was asked, oldest first.
-    fn requests(&self) -> Vec<Value> {
+    pub(crate) fn requests(&self) -> Vec<Value> {
         let Ok(entries) = std::fs::read_dir(&self.requests) else { return Vec::new() };
         let mut files: Vec<_> = entries.flatten().map(|e| e.path()).collect();
         files.retain(|f| f.to_string_lossy().ends_with("_messages.json"));
@@ -195,7 +196,7 @@ impl Api {
 }
 
 /// Every text in it, one after the other.
-fn strings(value: &Value) -> String {
+pub(crate) fn strings(value: &Value) -> String {
     match value {
         Value::String(text) => format!("{text}\n"),
         Value::Array(all) => all.iter().map(strings).collect(),
@@ -209,6 +210,21 @@ fn claude() -> anyhow::Result<PathBuf> {
     let path = std::env::var_os("NANOCLAW_CLAUDE")
         .map_or_else(|| target().join("tools/claude/claude"), PathBuf::from);
     needed(path, "nanoclaw tools install --dir target/tools")
+}
+
+/// Gives the boxes of an install Claude Code.
+pub(crate) fn equip(rig: &mut Rig) -> anyhow::Result<()> {
+    let claude = claude()?;
+    let (folder, file) =
+        (claude.parent().context("no folder")?, claude.file_name().context("no name")?);
+    let inside = PathBuf::from("/opt/nanoclaw/tools")
+        .join(folder.file_name().context("no name")?)
+        .join(file);
+    rig.run.tools = folder.parent().map(Into::into);
+    rig.run.box_env.push(format!("NANOCLAW_CLAUDE={}", inside.display()));
+    // A box's user must reach what is mounted from here.
+    std::fs::set_permissions(rig.root.path(), std::fs::Permissions::from_mode(0o755))?;
+    Ok(())
 }
 
 /// How the agent says something in the chat.

@@ -3,10 +3,12 @@
 use crate::compose::{Run, driver, image};
 use anyhow::{Context as _, ensure};
 use nanoclaw_central::{
-    Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode,
+    Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, Role, SenderScope, SessionMode,
     UnknownSenderPolicy, Wiring,
 };
-use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, SessionId, WiringId};
+use nanoclaw_contract::ids::{
+    AgentId, ChannelType, ChatId, PlatformId, SessionId, UserId, WiringId,
+};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_driver::DriverContext;
 use nanoclaw_testkit::platform::Platform;
@@ -129,6 +131,54 @@ impl Rig {
             created_at,
         })?;
         Ok(id)
+    }
+
+    /// A group on one of the platform's channels, open to everybody, that nobody listens in yet.
+    pub fn group(&self, channel: &str, platform_id: &str) -> anyhow::Result<ChatId> {
+        let id = ChatId::parse(format!("mg-{platform_id}"))?;
+        self.central()?.create_chat(&Chat {
+            id: id.clone(),
+            channel_type: ChannelType::parse(channel)?,
+            platform_id: PlatformId::parse(platform_id)?,
+            name: Some(platform_id.into()),
+            kind: ChatKind::Group,
+            policy: UnknownSenderPolicy::Public,
+            denied_at: None,
+            created_at: nanoclaw_contract::time::iso(Timestamp::now()),
+        })?;
+        Ok(id)
+    }
+
+    /// Lets the agent listen in the chat: to mentions, in the chat's own session, unless changed.
+    pub fn wire(
+        &self,
+        chat: &ChatId,
+        agent: &AgentId,
+        change: impl FnOnce(&mut Wiring),
+    ) -> anyhow::Result<()> {
+        let mut wiring = Wiring {
+            id: WiringId::parse(format!("mga-{chat}-{agent}"))?,
+            chat: chat.clone(),
+            agent: agent.clone(),
+            session_mode: SessionMode::Shared,
+            priority: 0,
+            engage_mode: Some(EngageMode::Mention),
+            engage_pattern: None,
+            sender_scope: SenderScope::All,
+            ignored: IgnoredPolicy::Drop,
+            created_at: nanoclaw_contract::time::iso(Timestamp::now()),
+        };
+        change(&mut wiring);
+        Ok(self.central()?.create_wiring(&wiring)?)
+    }
+
+    /// A person who owns the install.
+    pub fn owner(&self, handle: &str) -> anyhow::Result<()> {
+        let (central, now) = (self.central()?, Timestamp::now());
+        let user = UserId::parse(format!("fake:{handle}"))?;
+        central.upsert_user(&user, "fake", Some(handle), now)?;
+        central.grant_role(&user, Role::Owner, None, None, now)?;
+        Ok(())
     }
 
     /// Starts the host as a process of its own; returns when it is ready.

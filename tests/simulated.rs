@@ -1,6 +1,7 @@
 //! Stories on a simulated clock: minutes and days pass in milliseconds, the host is the real one.
 
 mod approvals;
+mod attacks;
 mod boxes;
 mod changes;
 mod channels;

@@ -1,9 +1,7 @@
 //! Channels that are not there, or not yet.
 
 use super::{EVER, Sim};
-use nanoclaw_central::{Chat, ChatKind, UnknownSenderPolicy};
 use nanoclaw_channel::{ChannelDef, StartError};
-use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId};
 use nanoclaw_testkit::channel::{CHANNEL, CHANNELS};
 
 /// The e-mail channel before its password was set.
@@ -13,23 +11,6 @@ const NOT_SET_UP: ChannelDef = ChannelDef {
 };
 static ONE_DOWN: [&ChannelDef; 2] = [&CHANNEL, &NOT_SET_UP];
 
-/// A chat by e-mail that the agent may write to, as `post`.
-fn post(sim: &Sim, agent: &AgentId) -> anyhow::Result<()> {
-    let central = sim.rig.central()?;
-    let chat = Chat {
-        id: ChatId::parse("mg-post")?,
-        channel_type: ChannelType::parse("fakemail")?,
-        platform_id: PlatformId::parse("list@example.org")?,
-        name: Some("post".into()),
-        kind: ChatKind::Group,
-        policy: UnknownSenderPolicy::Strict,
-        denied_at: None,
-        created_at: "2026-01-01T00:00:00.000Z".into(),
-    };
-    central.create_chat(&chat)?;
-    super::routing::wire(sim, &chat.id, agent, |_| {})
-}
-
 /// A channel that is not set up delays nobody and eats nothing: it is shown with the next step, and what is for
 /// it goes out when it is there.
 #[tokio::test(start_paused = true)]
@@ -38,7 +19,8 @@ async fn what_is_for_a_channel_that_is_not_set_up_waits_for_it() -> anyhow::Resu
     sim.channels = &ONE_DOWN;
     let agent = sim.rig.agent("andy", "demo")?;
     sim.rig.chat("c1", &agent)?;
-    post(&sim, &agent)?;
+    let post = sim.rig.group("fakemail", "post")?;
+    sim.rig.wire(&post, &agent, |_| {})?;
     sim.start().await?;
     let letter = r#"!row {"to": "post", "content": {"text": "a letter"}}"#;
     sim.rig.platform.dm("c1", letter);
@@ -56,7 +38,7 @@ async fn what_is_for_a_channel_that_is_not_set_up_waits_for_it() -> anyhow::Resu
         p.shown().iter().any(|s| s.channel == "fakemail" && s.text == "a letter")
     };
     assert!(sim.rig.platform.until(EVER, there).await, "{:?}", sim.rig.platform.shown());
-    assert_eq!(sim.rig.platform.texts("list@example.org"), ["a letter"]);
+    assert_eq!(sim.rig.platform.texts("post"), ["a letter"]);
     sim.stop().await;
     Ok(())
 }

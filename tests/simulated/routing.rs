@@ -1,27 +1,13 @@
 //! Who answers, in which session.
 
 use super::{EVER, Sim};
-use nanoclaw_central::{
-    Chat, ChatKind, EngageMode, IgnoredPolicy, SenderScope, SessionMode, UnknownSenderPolicy,
-    Wiring,
-};
-use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, WiringId};
+use nanoclaw_central::{EngageMode, IgnoredPolicy, SessionMode, UnknownSenderPolicy, Wiring};
+use nanoclaw_contract::ids::{AgentId, ChatId};
 use nanoclaw_testkit::platform::Said;
 use std::time::Duration;
 
 pub(super) fn group(sim: &Sim, id: &str) -> anyhow::Result<ChatId> {
-    let chat = ChatId::parse(format!("mg-{id}"))?;
-    sim.rig.central()?.create_chat(&Chat {
-        id: chat.clone(),
-        channel_type: ChannelType::parse("fake")?,
-        platform_id: PlatformId::parse(id)?,
-        name: Some(id.into()),
-        kind: ChatKind::Group,
-        policy: UnknownSenderPolicy::Public,
-        denied_at: None,
-        created_at: "2026-01-01T00:00:00.000Z".into(),
-    })?;
-    Ok(chat)
+    sim.rig.group("fake", id)
 }
 
 pub(super) fn wire(
@@ -30,20 +16,7 @@ pub(super) fn wire(
     agent: &AgentId,
     change: impl FnOnce(&mut Wiring),
 ) -> anyhow::Result<()> {
-    let mut wiring = Wiring {
-        id: WiringId::parse(format!("mga-{chat}-{agent}"))?,
-        chat: chat.clone(),
-        agent: agent.clone(),
-        session_mode: SessionMode::Shared,
-        priority: 0,
-        engage_mode: Some(EngageMode::Mention),
-        engage_pattern: None,
-        sender_scope: SenderScope::All,
-        ignored: IgnoredPolicy::Drop,
-        created_at: "2026-01-01T00:00:00.000Z".into(),
-    };
-    change(&mut wiring);
-    Ok(sim.rig.central()?.create_wiring(&wiring)?)
+    sim.rig.wire(chat, agent, change)
 }
 
 pub(super) fn said(n: u32, chat: &str, thread: Option<&str>, text: &str, mention: bool) -> Said {
@@ -161,11 +134,7 @@ async fn a_broken_pattern_refuses_and_complains() -> anyhow::Result<()> {
     wire(&sim, &chat, &agent, |w| {
         (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some("(".into()));
     })?;
-    let owner = nanoclaw_contract::ids::UserId::parse("fake:boss")?;
-    let central = sim.rig.central()?;
-    let now = nanoclaw_contract::time::Timestamp::now();
-    central.upsert_user(&owner, "fake", Some("Boss"), now)?;
-    central.grant_role(&owner, nanoclaw_central::Role::Owner, None, None, now)?;
+    sim.rig.owner("boss")?;
     sim.rig.chat("boss", &agent)?;
     sim.start().await?;
     sim.rig.platform.say(said(1, "room", None, "((((", true));

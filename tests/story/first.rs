@@ -1,9 +1,7 @@
 //! The first conversation.
 
+use super::SOON;
 use nanoclaw_tests::rig::Rig;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn a_message_is_answered_from_the_box() -> anyhow::Result<()> {

@@ -359,7 +359,12 @@ impl Out {
                 }
                 Ok(Self::Ask(q))
             }
-            Some("card") => Ok(card(&map)),
+            Some("card") => match card(&map) {
+                Self::Card { title: None, text } if text.is_empty() => {
+                    Err("the card is empty: no title, no text, no link".into())
+                }
+                card => Ok(card),
+            },
             _ => say(&map),
         }
     }

@@ -106,6 +106,8 @@ fn sending(destinations: &[Destination]) -> String {
         "\nWrap each delivered message in a `<message to=\"name\">…</message>` block, even if there is only one destination; \
          several blocks are several messages. \
          When you answer, default to addressing the destination it came `from`: every message shows it as `from=\"name\"`. \
+         Where several threads or conversations share a name, add `reply_to=\"id\"` with the `id` of the message you answer, \
+         or your answer goes to the newest. \
          Write to another one when you are asked to. \
          The tool `send_message` delivers in the same way while you are still working.\n\n",
     );

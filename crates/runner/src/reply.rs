@@ -6,10 +6,21 @@
 /// What a text holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reply {
-    /// Destination and text of each block, in order.
-    pub(crate) blocks: Vec<(String, String)>,
+    /// Blocks, in order.
+    pub(crate) blocks: Vec<Block>,
     /// What stands outside of blocks.
     pub(crate) bare: String,
+}
+
+/// One block that is to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Block {
+    /// The name it is addressed to.
+    pub(crate) to: String,
+    /// The number of the message that it answers, where several conversations share the name.
+    pub(crate) reply_to: Option<i64>,
+    /// The text.
+    pub(crate) text: String,
 }
 
 /// Takes a text apart.
@@ -24,7 +35,8 @@ pub(crate) fn parse(text: &str) -> Reply {
         let (len, skip) = find_close(body).map_or((body.len(), 0), |at| (at, CLOSE.len()));
         let text = body[..len].trim();
         if !text.is_empty() {
-            reply.blocks.push((open.to, text.to_owned()));
+            let Open { to, reply_to, .. } = open;
+            reply.blocks.push(Block { to, reply_to, text: text.to_owned() });
         }
         rest = &body[len + skip..];
     }
@@ -40,6 +52,7 @@ struct Open {
     start: usize,
     end: usize,
     to: String,
+    reply_to: Option<i64>,
 }
 
 fn find_open(text: &str) -> Option<Open> {
@@ -52,7 +65,8 @@ fn find_open(text: &str) -> Option<Open> {
         if attributes.starts_with(char::is_whitespace)
             && let Some(to) = attribute(attributes, "to")
         {
-            return Some(Open { start, end: from + len + 1, to });
+            let reply_to = attribute(attributes, "reply_to").and_then(|n| n.trim().parse().ok());
+            return Some(Open { start, end: from + len + 1, to, reply_to });
         }
     }
     None

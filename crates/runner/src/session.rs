@@ -3,7 +3,7 @@
 //! This is the only place that writes `outbound.db`. The inbox is opened anew for each look: it may
 //! lie behind a file system on which a long-lived handle grows stale.
 
-use crate::turn::{Origin, Turn};
+use crate::turn::{Block, Origin, Turn};
 use jiff::tz::TimeZone;
 use nanoclaw_contract::Error;
 use nanoclaw_contract::content::Chat;
@@ -11,7 +11,9 @@ use nanoclaw_contract::dir::Workspace;
 use nanoclaw_contract::fault;
 use nanoclaw_contract::ids::{Address, ChannelType, MessageId, OutId, PlatformId};
 use nanoclaw_contract::inbox::InboxReader;
-use nanoclaw_contract::message::{AGENT_CHANNEL, Destination, NewOut, OutKind, OutRow, Target};
+use nanoclaw_contract::message::{
+    AGENT_CHANNEL, Destination, InRow, NewOut, OutKind, OutRow, Target,
+};
 use nanoclaw_contract::outbox::{Commit, Outbox};
 use nanoclaw_contract::time::SharedClock;
 use serde_json::json;
@@ -101,12 +103,14 @@ impl Session {
         let inbox = self.inbox()?;
         let destinations = inbox.destinations()?;
         for block in &turn.blocks {
-            match destinations.iter().find(|d| d.name == block.to) {
+            let Block { key, said: wanted } = block;
+            match destinations.iter().find(|d| d.name == wanted.to) {
                 Some(to) => {
-                    let (to, in_reply_to) = address(&inbox, &turn.origin, &to.target)?;
-                    said.rows.push(say(&block.key, Some(to), in_reply_to, &block.text));
+                    let (to, in_reply_to) =
+                        address(&inbox, &turn.origin, &to.target, wanted.reply_to)?;
+                    said.rows.push(say(key, Some(to), in_reply_to, &wanted.text));
                 }
-                None => said.unknown.push(block.to.clone()),
+                None => said.unknown.push(wanted.to.clone()),
             }
         }
         Ok(said)
@@ -132,14 +136,15 @@ impl Session {
         }
     }
 
-    /// Where something goes that names a destination.
+    /// Where something goes that names a destination, and perhaps the number of the message it answers.
     pub(crate) fn there(
         &self,
         inbox: &InboxReader,
         to: &Destination,
+        reply_to: Option<i64>,
     ) -> Result<(Address, Option<MessageId>), Error> {
         let origin = self.turn().origin.clone();
-        address(inbox, &origin, &to.target)
+        address(inbox, &origin, &to.target, reply_to)
     }
 
     /// Where to tell people about something.
@@ -190,12 +195,13 @@ pub(crate) struct Said {
     blocks: usize,
 }
 
-/// The address of a destination: the thread and the message are those that the turn heard there, or
-/// else the newest in the inbox.
+/// The address of a destination: the thread and the message are those of the answered number if it came
+/// from there, else those that the turn heard there, or else the newest in the inbox.
 fn address(
     inbox: &InboxReader,
     origin: &Origin,
     target: &Target,
+    reply_to: Option<i64>,
 ) -> Result<(Address, Option<MessageId>), Error> {
     let (channel_type, platform_id) = match target {
         Target::Channel { channel_type, platform_id } => {
@@ -209,9 +215,17 @@ fn address(
             )
         }
     };
-    let heard = origin.heard.get(&(channel_type.clone(), platform_id.clone())).cloned();
-    let latest = match heard {
-        Some(heard) => Some(heard),
+    let from_there = |row: &InRow| {
+        row.channel_type.as_ref() == Some(&channel_type)
+            && row.platform_id.as_ref() == Some(&platform_id)
+    };
+    let answered = match reply_to {
+        Some(seq) => inbox.by_seq(seq)?.filter(from_there).map(|row| (row.id, row.thread_id)),
+        None => None,
+    };
+    let heard = || origin.heard.get(&(channel_type.clone(), platform_id.clone())).cloned();
+    let latest = match answered.or_else(heard) {
+        Some(known) => Some(known),
         None => inbox.latest_from(&channel_type, &platform_id)?,
     };
     let (reply_to, thread_id) = latest.unzip();

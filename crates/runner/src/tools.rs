@@ -144,7 +144,7 @@ fn messages() -> Vec<ToolDef> {
         tool(
             "send_message",
             "Sends a chat message at once, before your turn ends. For progress on longer work; your final answer needs no tool.",
-            json!({ "to": text(TO), "text": text("The message, in Markdown") }),
+            json!({ "to": text(TO), "text": text("The message, in Markdown"), "replyTo": number }),
             &["text"],
         ),
         tool(

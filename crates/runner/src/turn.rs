@@ -54,10 +54,8 @@ fn is_self(to: &Address, own: &str) -> bool {
 pub(crate) struct Block {
     /// Tells it from every other block.
     pub(crate) key: String,
-    /// The name it is addressed to.
-    pub(crate) to: String,
-    /// The text.
-    pub(crate) text: String,
+    /// What was said to whom.
+    pub(crate) said: reply::Block,
 }
 
 /// The running turn.
@@ -94,8 +92,8 @@ impl Turn {
     /// Hears a block of text.
     pub(crate) fn hear(&mut self, key: &str, text: &str) {
         let Reply { blocks, bare } = reply::parse(text);
-        for (i, (to, text)) in blocks.into_iter().enumerate() {
-            self.blocks.push(Block { key: format!("{key}/{i}"), to, text });
+        for (i, said) in blocks.into_iter().enumerate() {
+            self.blocks.push(Block { key: format!("{key}/{i}"), said });
         }
         if !bare.is_empty() && self.skip.take_if(|skip| *skip == bare).is_none() {
             self.bare.push((key.to_owned(), bare));
@@ -120,7 +118,7 @@ impl Turn {
         if self.corrected {
             return None;
         }
-        let said = self.blocks.iter().map(|b| &b.to).chain(blocks.iter().map(|(to, _)| to));
+        let said = self.blocks.iter().map(|b| &b.said).chain(&blocks).map(|b| &b.to);
         let mut unknown = self.unknown.clone();
         unknown.extend(said.clone().filter(|to| !names.contains(to)).cloned());
         unknown.dedup();
@@ -144,7 +142,7 @@ impl Turn {
             self.bare.clear();
         }
         self.unknown.clear();
-        self.blocks.retain(|b| names.contains(&b.to));
+        self.blocks.retain(|b| names.contains(&b.said.to));
         Some(format!(
             "{why} Wrap each delivered message in <message to=\"name\">…</message>, with one of these names: {}. \
              Send it again like that, or put it in <internal>…</internal> if nobody is to read it.",

@@ -1,10 +1,10 @@
-//! Every path that the documentation names exists.
+//! Every path and every test that the documentation names exists.
 
 use crate::tree;
 use anyhow::Result;
 use std::path::{Path, PathBuf};
 
-/// Reports each path in a `*.md` that leads nowhere.
+/// Reports each path in a `*.md` that leads nowhere, and each test that is not where it is said to be.
 pub(super) fn check(root: &Path, found: &mut Vec<String>) -> Result<()> {
     for page in tree::files(root, "", "md")? {
         // Fixtures are what another program wrote.
@@ -24,6 +24,13 @@ pub(super) fn check(root: &Path, found: &mut Vec<String>) -> Result<()> {
                 if !root.join(&target).exists() {
                     let (page, target) = (page.display(), target.display());
                     found.push(format!("{page}:{}: {target} does not exist", number + 1));
+                }
+            }
+            for (file, name) in tests(line) {
+                let there = std::fs::read_to_string(root.join(file)).unwrap_or_default();
+                if !there.contains(&format!("fn {name}(")) {
+                    let (page, line) = (page.display(), number + 1);
+                    found.push(format!("{page}:{line}: there is no test {name} in {file}"));
                 }
             }
         }
@@ -50,4 +57,15 @@ fn quoted<'a>(root: &'a Path, line: &'a str) -> impl Iterator<Item = PathBuf> + 
             ours && top != "." && top != ".." && !rest.is_empty() && text.chars().all(plain);
         named.then(|| PathBuf::from(text))
     })
+}
+
+/// Tests in backticks: `folder/file.rs::name`, or `folder/file.rs::{one, other}`.
+pub(super) fn tests(line: &str) -> impl Iterator<Item = (&str, &str)> {
+    let quoted = line.split('`').skip(1).step_by(2).filter_map(|text| text.split_once("::"));
+    quoted.filter(|(file, _)| file.contains('/') && file.ends_with(".rs")).flat_map(
+        |(file, names)| {
+            let names = names.trim_start_matches('{').trim_end_matches('}');
+            names.split(',').map(move |name| (file, name.trim()))
+        },
+    )
 }

@@ -103,6 +103,12 @@ fn what_does_not_fit_is_refused() {
         (OutKind::ChatSdk, ask(json!([])), "1 to 25 options"),
         (OutKind::ChatSdk, ask(json!(options)), "1 to 25 options"),
         (OutKind::ChatSdk, ask(json!([1])), "not a question"),
+        (OutKind::ChatSdk, json!({"type": "card", "card": {}}), "the card is empty"),
+        (
+            OutKind::ChatSdk,
+            json!({"type": "card", "card": {"actions": [{"label": "no link"}]}}),
+            "empty",
+        ),
         (OutKind::System, json!({"text": "x"}), "no \"action\""),
     ] {
         let refused = Out::parse(kind, &content.to_string()).unwrap_err();

@@ -2,12 +2,25 @@
 
 use super::*;
 
-fn blocks(text: &str) -> Vec<(String, String)> {
+fn blocks(text: &str) -> Vec<Block> {
     parse(text).blocks
 }
 
-fn block(to: &str, text: &str) -> (String, String) {
-    (to.to_owned(), text.to_owned())
+fn block(to: &str, text: &str) -> Block {
+    Block { to: to.to_owned(), reply_to: None, text: text.to_owned() }
+}
+
+#[test]
+fn a_block_can_name_the_message_it_answers() {
+    let answer = |n| Block { reply_to: n, ..block("a", "x") };
+    for (attributes, n) in [
+        (r#"to="a" reply_to="4""#, Some(4)),
+        ("reply_to=' 12 ' to='a'", Some(12)),
+        (r#"to="a" reply_to="the last one""#, None),
+        (r#"to="a" reply_to="99999999999999999999""#, None),
+    ] {
+        assert_eq!(blocks(&format!("<message {attributes}>x</message>")), [answer(n)]);
+    }
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub(super) fn place(session: &Session, args: Args<'_>) -> Result<Place, String> 
             }
         },
     };
-    let (to, in_reply_to) = session.there(&inbox, wanted).map_err(failed)?;
+    let reply_to = args.number("replyTo");
+    let (to, in_reply_to) = session.there(&inbox, wanted, reply_to).map_err(failed)?;
     Ok(Place { name: wanted.name.clone(), to, in_reply_to })
 }
 

@@ -42,6 +42,31 @@ async fn a_message_goes_to_the_conversation_of_the_turn_or_where_it_is_named() {
     runner.stop().await;
 }
 
+/// Two threads of one chat in one turn: what names the message that it answers goes to its thread.
+#[tokio::test]
+async fn an_answer_goes_to_the_thread_of_the_message_that_it_names() {
+    let (host, runner, mut model) = in_a_turn().await;
+    let mut second = row("m2", "and I");
+    if let Some(to) = &mut second.reply {
+        to.thread_id = Some(ThreadId::parse("t2").unwrap());
+    }
+    host.push(&[second]);
+    let prompt = model.prompt().await;
+    model.send(Event::Consumed(prompt.id)).await;
+    model.say("a", "<message to=\"home\" reply_to=\"2\">first</message>").await;
+    let args = json!({ "to": "home", "text": "second", "replyTo": 4 });
+    model.call("send_message", args, "c1").await.unwrap();
+    // A number of elsewhere says nothing about this chat.
+    let args = json!({ "to": "peer", "text": "third", "replyTo": 2 });
+    model.call("send_message", args, "c2").await.unwrap();
+    let out = host.out();
+    let to = |n: usize| (out[n].to.as_deref(), out[n].in_reply_to.as_deref());
+    assert_eq!(to(0), (Some("cli/local/t1"), Some("m1")));
+    assert_eq!(to(1), (Some("cli/local/t2"), Some("m2")));
+    assert_eq!(to(2), (Some("agent/ag-2/-"), Some("m2")));
+    runner.stop().await;
+}
+
 #[tokio::test]
 async fn what_was_said_before_a_tool_comes_before_it() {
     let (host, runner, mut model) = in_a_turn().await;
