@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 #[test]
 fn every_schema_names_what_it_requires() {
     let tools = all();
-    assert_eq!(tools.len(), 15);
+    assert_eq!(tools.len(), 16);
     for tool in tools {
         let properties = tool.schema["properties"].as_object().unwrap();
         for name in tool.schema["required"].as_array().unwrap() {
