@@ -68,7 +68,7 @@ pub(crate) fn plan(
         }
     }
     mounts.extend(skills(host, session, &config.skills));
-    mounts.extend(tools.mounts);
+    mounts.extend(tools.mounts.into_iter().map(|m| Mount { source: real(&m.source), ..m }));
     for extra in mounts::of(host, session, &agent, &config.additional_mounts) {
         mount_point(root, &extra)?;
         mounts.push(extra);
@@ -105,8 +105,13 @@ pub(crate) fn project(host: &Host, session: &Session, files: &Files) -> Result<(
     })
 }
 
+/// What is the install's own, and no box can have made a link: somebody may have put it behind one.
 fn mount(source: &Path, target: &str, access: Access) -> Mount {
-    Mount { source: source.to_owned(), target: target.into(), access }
+    Mount { source: real(source), target: target.into(), access }
+}
+
+fn real(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// The install's limits, where the agent has none of its own.
