@@ -250,10 +250,7 @@ async fn limits_are_set_and_cleared() -> anyhow::Result<()> {
     sim.refuses("groups config update ag-anna --cpu-millis 9999999", "this machine has").await;
     sim.refuses("groups config update ag-anna --memory-mib 600 --skills ../x", "takes").await;
     let config = sim.ncl("groups config get ag-anna").await.unwrap();
-    assert_eq!(
-        (limits(&config), &config["effort"]),
-        ([Some(512), None, Some(500)], &json!("high"))
-    );
+    assert_eq!((limits(&config), &config["effort"]), ([Some(512), None, Some(500)], &Value::Null));
     assert_eq!(sim.ncl("status").await.unwrap()["builds"], 0);
     sim.refuses("approvals require 0", "1 to 20").await;
     sim.ncl("approvals require 2").await.unwrap();
