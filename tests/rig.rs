@@ -103,6 +103,14 @@ impl Rig {
         Ok(id)
     }
 
+    /// What happens to strangers in a chat.
+    pub fn policy(&self, chat: &ChatId, policy: UnknownSenderPolicy) -> anyhow::Result<()> {
+        let central = self.central()?;
+        let chat = central.chat(chat)?.context("no such chat")?;
+        central.update_chat(&Chat { policy, ..chat })?;
+        Ok(())
+    }
+
     /// A direct chat, open to everybody, wired to the agent: it answers everything.
     pub fn chat(&self, platform_id: &str, agent: &AgentId) -> anyhow::Result<ChatId> {
         let central = self.central()?;

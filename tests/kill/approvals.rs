@@ -23,7 +23,7 @@ async fn host_dies_at(point: &str) -> anyhow::Result<()> {
     let agent = rig.agent("andy", "demo")?;
     let chat = rig.chat("c1", &agent)?;
     let (central, boss) = (rig.central()?, UserId::parse("fake:boss")?);
-    central.set_chat_policy(&chat, UnknownSenderPolicy::RequestApproval)?;
+    rig.policy(&chat, UnknownSenderPolicy::RequestApproval)?;
     central.upsert_user(&boss, "fake", None, Timestamp::now())?;
     central.grant_role(&boss, Role::Owner, None, None, Timestamp::now())?;
     rig.host_env = vec![("NANOCLAW_FAULT".into(), format!("{point}:1"))];

@@ -13,7 +13,7 @@ use std::time::Duration;
 async fn knock(sim: &mut Sim) -> anyhow::Result<AgentId> {
     let agent = sim.rig.agent("andy", "demo")?;
     let chat = super::routing::group(sim, "room")?;
-    sim.rig.central()?.set_chat_policy(&chat, UnknownSenderPolicy::RequestApproval)?;
+    sim.rig.policy(&chat, UnknownSenderPolicy::RequestApproval)?;
     super::routing::wire(sim, &chat, &agent, |w| {
         (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into()));
     })?;

@@ -199,7 +199,7 @@ async fn a_decision_cannot_be_forged_or_replayed() -> anyhow::Result<()> {
     let mut sim = Sim::new("forged")?;
     let agent = at_home(&sim)?;
     let room = group(&sim, "room")?;
-    sim.rig.central()?.set_chat_policy(&room, UnknownSenderPolicy::RequestApproval)?;
+    sim.rig.policy(&room, UnknownSenderPolicy::RequestApproval)?;
     wire(&sim, &room, &agent, |_| {})?;
     sim.start().await?;
     sim.rig.platform.say(said(1, "room", None, "let me in", true));

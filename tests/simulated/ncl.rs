@@ -31,7 +31,7 @@ impl Sim {
     }
 
     /// As `does`, for words without blanks.
-    async fn ncl(&self, line: &str) -> Result<Value, String> {
+    pub(super) async fn ncl(&self, line: &str) -> Result<Value, String> {
         self.does(&line.split_whitespace().collect::<Vec<_>>()).await
     }
 
@@ -166,14 +166,13 @@ async fn what_is_created_works_at_once() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Every resource: made, read, listed, changed, removed; and refused where it makes no sense.
+/// Agents are made, read, listed, changed and removed, and refused where that makes no sense.
 #[tokio::test(start_paused = true)]
-async fn every_resource_can_be_steered() -> anyhow::Result<()> {
-    let mut sim = Sim::new("steer")?;
-    let (a, b) = (sim.rig.agent("anna", "demo")?, sim.rig.agent("bert", "demo")?);
+async fn agents_can_be_steered() -> anyhow::Result<()> {
+    let mut sim = Sim::new("agents")?;
+    sim.rig.agent("anna", "demo")?;
+    sim.rig.agent("bert", "demo")?;
     sim.start().await?;
-
-    // groups
     assert_eq!(ids(&sim.ncl("groups").await.unwrap(), "id"), ["ag-anna", "ag-bert"]);
     assert_eq!(ids(&sim.ncl("groups list --folder bert").await.unwrap(), "id"), ["ag-bert"]);
     assert_eq!(ids(&sim.ncl("groups list --limit 1 --offset 1").await.unwrap(), "id"), ["ag-bert"]);
@@ -186,6 +185,20 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
         let up = sim.does(&["groups", "create", "--name", "x", "--id", folder]).await;
         assert!(folder == "global" || up.is_err(), "{folder}: {up:?}");
     }
+    for agent in ["ag-anna", "ag-bert"] {
+        sim.ncl(&format!("groups delete {agent}")).await.unwrap();
+    }
+    sim.stop().await;
+    Ok(())
+}
+
+/// What can be said about an agent's box, and what cannot.
+#[tokio::test(start_paused = true)]
+async fn boxes_can_be_configured() -> anyhow::Result<()> {
+    let mut sim = Sim::new("configured")?;
+    sim.rig.agent("anna", "demo")?;
+    sim.rig.agent("bert", "demo")?;
+    sim.start().await?;
     let config = sim
         .ncl("groups config update ag-anna --model m-1 --effort high --max-messages-per-prompt 3 --skills welcome,debug --assistant-name Ann --cli-scope global")
         .await
@@ -197,7 +210,8 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     assert_eq!(config["effort"], "high", "what was left out changed");
     sim.refuses("groups config update ag-anna", "nothing to update").await;
     sim.refuses("groups config update ag-anna --provider ../x", "letters, digits").await;
-    sim.refuses("groups config update ag-anna --image-tag --privileged", "begins with no -").await;
+    sim.refuses("groups config update ag-anna --image-tag --privileged", "name of an image").await;
+    sim.refuses("groups config update ag-anna --image-tag a;b", "name of an image").await;
     sim.refuses("groups config update ag-anna --skills ../x", "--skills takes").await;
     sim.refuses("groups config remove-mcp-server ag-anna --name none", "none is not there").await;
     sim.refuses("groups config remove-package ag-anna --apt jq", "jq is not there").await;
@@ -214,8 +228,44 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     sim.refuses("groups config add-mount ag-anna --path /srv/x --target ../../agent", "--target")
         .await;
     sim.ncl("groups config remove-mount ag-anna --path /srv/books").await.unwrap();
+    sim.stop().await;
+    Ok(())
+}
 
-    // chats
+/// Limits are changed with everything else of a call, or not at all.
+#[tokio::test(start_paused = true)]
+async fn limits_are_set_and_cleared() -> anyhow::Result<()> {
+    let mut sim = Sim::new("limits")?;
+    sim.rig.agent("anna", "demo")?;
+    sim.rig.agent("bert", "demo")?;
+    sim.start().await?;
+    let limits = |c: &Value| ["memory_mib", "pids", "cpu_millis"].map(|name| c[name].as_u64());
+    let update = "groups config update ag-anna --memory-mib 512 --pids 99";
+    let config = sim.ncl(&format!("{update} --cpu-millis 500")).await.unwrap();
+    assert_eq!(limits(&config), [Some(512), Some(99), Some(500)]);
+    let config = sim.ncl("groups config update ag-anna --clear pids").await.unwrap();
+    assert_eq!(limits(&config), [Some(512), None, Some(500)]);
+    sim.refuses("groups config update ag-anna --effort low --memory-mib 1", "too little").await;
+    sim.refuses("groups config update ag-anna --pids 99999999999", "smaller number").await;
+    sim.refuses("groups config update ag-anna --cpu-millis 9999999", "this machine has").await;
+    sim.refuses("groups config update ag-anna --memory-mib 600 --skills ../x", "takes").await;
+    let config = sim.ncl("groups config get ag-anna").await.unwrap();
+    assert_eq!((limits(&config), &config["effort"]), ([Some(512), None, Some(500)], &Value::Null));
+    assert_eq!(sim.ncl("status").await.unwrap()["builds"], 0);
+    sim.refuses("approvals require 0", "1 to 20").await;
+    sim.ncl("approvals require 2").await.unwrap();
+    assert_eq!(sim.ncl("approvals require 1").await.unwrap(), json!({"approvals_needed": 1}));
+    sim.stop().await;
+    Ok(())
+}
+
+/// Chats and who listens in them.
+#[tokio::test(start_paused = true)]
+async fn chats_and_wirings_can_be_steered() -> anyhow::Result<()> {
+    let mut sim = Sim::new("chats")?;
+    sim.rig.agent("anna", "demo")?;
+    sim.rig.agent("bert", "demo")?;
+    sim.start().await?;
     let chat =
         sim.ncl("messaging-groups create --channel-type fake --platform-id c9").await.unwrap();
     assert_eq!((&chat["is_group"], &chat["unknown_sender_policy"]), (&json!(1), &json!("strict")));
@@ -236,7 +286,6 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     sim.refuses(&format!("{update} --denied-at soon"), "takes a time").await;
     sim.refuses(&update, "nothing to update").await;
 
-    // wirings
     let wire = format!("wirings create --messaging-group-id {chat} --agent-group-id");
     sim.refuses(&format!("{wire} ag-nobody"), "group not found").await;
     sim.refuses(
@@ -256,6 +305,7 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     let wiring = sim.ncl(&format!("{wire} ag-anna --priority 7")).await.unwrap();
     assert_eq!(wiring["priority"], 7);
     let wiring = wiring["id"].as_str().unwrap().to_owned();
+    let its = [wiring.clone()];
     sim.refuses(&format!("{wire} ag-anna"), "listens there already").await;
     sim.refuses(
         &format!("wirings update {wiring} --engage-mode pattern"),
@@ -265,13 +315,22 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     let done = sim.ncl(&format!("wirings update {wiring} --session-mode per-thread --sender-scope known --ignored-message-policy accumulate")).await.unwrap();
     assert_eq!((&done["session_mode"], &done["priority"]), (&json!("per-thread"), &json!(7)));
     assert_eq!(sim.ncl(&format!("wirings get {wiring}")).await.unwrap(), done);
-    assert_eq!(
-        ids(&sim.ncl("wirings list --agent-group-id ag-anna").await.unwrap(), "id"),
-        [wiring.clone()]
-    );
+    assert_eq!(ids(&sim.ncl("wirings list --agent-group-id ag-anna").await.unwrap(), "id"), its);
     assert_eq!(sim.ncl("wirings list --agent-group-id ag-bert").await.unwrap(), json!([]));
 
-    // people
+    sim.ncl(&format!("messaging-groups delete {chat}")).await.unwrap();
+    assert_eq!(sim.ncl("wirings").await.unwrap(), json!([]));
+    sim.stop().await;
+    Ok(())
+}
+
+/// People, what they may do, and whom agents may write to.
+#[tokio::test(start_paused = true)]
+async fn people_and_destinations_can_be_steered() -> anyhow::Result<()> {
+    let mut sim = Sim::new("people")?;
+    sim.rig.agent("anna", "demo")?;
+    sim.rig.agent("bert", "demo")?;
+    sim.start().await?;
     sim.refuses("users create eve", "channel:handle").await;
     let eve = sim.does(&["users", "create", "fake:eve", "--display-name", "Eve E."]).await.unwrap();
     assert_eq!((&eve["kind"], &eve["display_name"]), (&json!("fake"), &json!("Eve E.")));
@@ -305,7 +364,6 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     sim.refuses("members remove --user fake:eve --group ag-bert", "member not found").await;
     assert_eq!(sim.ncl("user-dms").await.unwrap(), json!([]));
 
-    // destinations
     let add = "destinations add --agent-group-id ag-anna --local-name bert --target-type agent --target-id";
     sim.refuses(&format!("{add} ag-nobody"), "there is no agent ag-nobody").await;
     sim.ncl(&format!("{add} ag-bert")).await.unwrap();
@@ -317,7 +375,6 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     )
     .await;
 
-    // What is not there, and what is in the way.
     for line in ["sessions get nowhere", "sessions stop nowhere", "sessions clear nowhere"] {
         sim.refuses(line, "session not found: nowhere").await;
     }
@@ -326,11 +383,6 @@ async fn every_resource_can_be_steered() -> anyhow::Result<()> {
     let status = sim.ncl("status").await.unwrap();
     assert_eq!((&status["boxes"], &status["wake_failures"]), (&json!(0), &json!([])));
     assert_eq!(sim.ncl("top").await.unwrap(), json!([]));
-    sim.ncl(&format!("messaging-groups delete {chat}")).await.unwrap();
-    assert_eq!(sim.ncl("wirings").await.unwrap(), json!([]));
-    for agent in [a, b] {
-        sim.ncl(&format!("groups delete {agent}")).await.unwrap();
-    }
     sim.stop().await;
     Ok(())
 }
@@ -471,6 +523,57 @@ async fn a_restart_stops_what_runs_and_tells_the_new_boxes() -> anyhow::Result<(
     Ok(())
 }
 
+/// What the operator adds to a box or takes away is made ready, and its boxes start anew with it.
+#[tokio::test(start_paused = true)]
+async fn packages_and_servers_come_and_go() -> anyhow::Result<()> {
+    let mut sim = Sim::new("tools")?;
+    let anna = sim.rig.agent("anna", "demo")?;
+    sim.rig.chat("c1", &anna)?;
+    sim.start().await?;
+    let config = "groups config";
+    let note = |done: Result<Value, String>| done.unwrap()["note"].as_str().unwrap().to_owned();
+    let last = |sim: &Sim| sim.driver.specs.lock().unwrap().last().cloned().unwrap();
+    let mut said = 0;
+    let mut answers = async |sim: &Sim| {
+        said += 1;
+        sim.rig.platform.dm("c1", "hello");
+        sim.shows("c1", &vec!["echo: hello"; said]).await;
+    };
+    answers(&sim).await;
+    for package in ["jq", "tree"] {
+        let done = sim.ncl(&format!("{config} add-package ag-anna --apt {package}")).await;
+        assert_eq!(note(done), format!("Done: {package} is there."));
+    }
+    answers(&sim).await;
+    assert_eq!(last(&sim).image.as_deref(), Some("made:jq-tree"));
+    sim.ncl(&format!("{config} add-mcp-server ag-anna --name files --command serve"))
+        .await
+        .unwrap();
+    sim.refuses(
+        &format!("{config} add-mcp-server ag-anna --name nanoclaw --command x"),
+        "cannot name",
+    )
+    .await;
+    sim.refuses(&format!("{config} add-package ag-anna --npm x@1/../y"), "no name of an npm").await;
+
+    let done = sim.ncl(&format!("{config} remove-package ag-anna --apt tree")).await;
+    assert_eq!(note(done), "Done: tree is gone.");
+    answers(&sim).await;
+    assert_eq!(last(&sim).image.as_deref(), Some("made:jq"));
+    let done = sim.ncl(&format!("{config} remove-package ag-anna --apt jq")).await;
+    assert_eq!(note(done), "Done: jq is gone.");
+    let done = sim.ncl(&format!("{config} remove-mcp-server ag-anna --name files")).await;
+    assert_eq!(note(done), "Done: the tool server files is gone.");
+    answers(&sim).await;
+    assert_eq!(last(&sim).image, None, "nothing is made where nothing is wanted");
+    sim.refuses(&format!("{config} remove-package ag-anna --npm jq"), "jq is not there").await;
+    let left = sim.ncl(&format!("{config} get ag-anna")).await.unwrap();
+    assert_eq!((&left["packages_apt"], &left["mcp_servers"]), (&json!([]), &json!({})));
+    assert_eq!(sim.ncl("status").await.unwrap()["builds"], 0);
+    sim.stop().await;
+    Ok(())
+}
+
 /// From inside, an agent sees what is its own, whatever it writes into the request.
 #[tokio::test(start_paused = true)]
 async fn from_inside_an_agent_sees_its_own() -> anyhow::Result<()> {
@@ -512,6 +615,8 @@ async fn from_inside_an_agent_sees_its_own() -> anyhow::Result<()> {
         ("groups-config-update", json!({"cli-scope": "global"}), "cli_scope"),
         ("wirings-list", json!({}), "wirings"),
         ("approvals-approve", json!({"id": "ap-1"}), "for people"),
+        ("approvals-require", json!({"people": 1}), "for people"),
+        ("denied-senders-list", json!({}), "outside this agent's scope"),
         ("users-link", json!({"id": "a:b", "to": "c:d"}), "for people"),
         ("nonsense", json!({}), "there is no command"),
         ("groups-config-get", json!("text"), "not an object"),

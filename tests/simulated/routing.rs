@@ -159,7 +159,7 @@ async fn redelivery_is_a_no_op_and_strangers_are_refused() -> anyhow::Result<()>
         (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None);
     })?;
     let closed = group(&sim, "closed")?;
-    sim.rig.central()?.set_chat_policy(&closed, UnknownSenderPolicy::Strict)?;
+    sim.rig.policy(&closed, UnknownSenderPolicy::Strict)?;
     wire(&sim, &closed, &agent, |w| {
         (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), None);
     })?;

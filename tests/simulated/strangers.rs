@@ -32,7 +32,7 @@ pub(super) fn grant(
 /// A group that asks about strangers, wired to the agent, which answers everything there.
 fn guarded(sim: &Sim, agent: &AgentId) -> anyhow::Result<ChatId> {
     let chat = group(sim, "room")?;
-    sim.rig.central()?.set_chat_policy(&chat, UnknownSenderPolicy::RequestApproval)?;
+    sim.rig.policy(&chat, UnknownSenderPolicy::RequestApproval)?;
     wire(sim, &chat, agent, |w| {
         (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into()));
     })?;
@@ -130,6 +130,11 @@ async fn who_is_turned_away_is_not_answered_and_nobody_is_asked_for_a_week() -> 
     let clicked = sim.rig.platform.click(id(&asked), "reject", "boss").await;
     assert_eq!(clicked.as_deref(), Some("taken: ❌ Denied"));
     says(&sim, "boss", "❌ Denied by boss.").await;
+    let denied = sim.ncl("denied-senders list").await.unwrap_or_default();
+    assert_eq!(
+        (denied.as_array().map(Vec::len), &denied[0]["user_id"]),
+        (Some(1), &"fake:eve".into())
+    );
     sim.rig.platform.say(said(2, "room", None, "please", true));
     sim.quiet().await;
     assert_eq!(sim.rig.platform.questions("boss").len(), 1);
@@ -139,8 +144,9 @@ async fn who_is_turned_away_is_not_answered_and_nobody_is_asked_for_a_week() -> 
     sim.rig.platform.say(said(3, "room", None, "a week later", true));
     card(&sim, "boss", 2).await;
     assert!(sim.rig.platform.texts("room").is_empty());
-    let undone = sim.rig.central()?.undo_denial(&user("fake:eve")?)?;
-    assert_eq!(undone, 1);
+    let undone = sim.ncl("denied-senders undo fake:eve").await;
+    assert_eq!(undone.map(|u| u["undone"].clone()), Ok(1.into()));
+    assert!(sim.ncl("denied-senders undo fake:eve").await.is_err(), "undone twice");
     sim.stop().await;
     Ok(())
 }
@@ -367,7 +373,8 @@ async fn a_rejected_chat_stays_quiet_until_it_is_undone() -> anyhow::Result<()> 
     let (chat, wirings) = wiring(&sim, "eve")?;
     assert!(chat.denied_at.is_some() && wirings.is_empty());
     assert_eq!(sim.rig.platform.questions("boss").len(), 1);
-    sim.rig.central()?.set_chat_denied(&chat.id, None)?;
+    let again = format!("messaging-groups update {} --clear denied-at", chat.id);
+    assert!(sim.ncl(&again).await.is_ok());
     sim.rig.platform.writes("eve", "hello!");
     card(&sim, "boss", 2).await;
     sim.stop().await;

@@ -26,7 +26,7 @@ async fn a_guest_is_let_in_from_another_channel_and_one_is_not() -> anyhow::Resu
     let agent = rig.agent("andy", "demo")?;
     rig.owner("boss")?;
     let door = rig.group("fakemail", "door")?;
-    rig.central()?.set_chat_policy(&door, UnknownSenderPolicy::RequestApproval)?;
+    rig.policy(&door, UnknownSenderPolicy::RequestApproval)?;
     rig.wire(&door, &agent, |_| {})?;
     rig.start().await?;
     for (n, (who, button)) in [("mallory", 1), ("ann", 0)].into_iter().enumerate() {

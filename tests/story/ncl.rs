@@ -25,17 +25,18 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Every block of the page that is meant to be typed is typed, against a real host.
+/// Every block of the pages that is meant to be typed is typed, against a real host.
 #[tokio::test]
-async fn the_examples_of_the_page_work() -> anyhow::Result<()> {
+async fn the_examples_of_the_pages_work() -> anyhow::Result<()> {
     let mut rig = Rig::new("nclpage")?;
     let agent = rig.agent("andy", "demo")?;
     rig.chat("c1", &agent)?;
     rig.start().await?;
     rig.platform.dm("c1", "echo one");
     assert!(rig.platform.until(SOON, |p| !p.texts("c1").is_empty()).await, "{}", rig.log());
-    let page = std::fs::read_to_string(repo().join("docs/ncl.md"))?;
-    let blocks = page.split("```sh\n").skip(1).filter_map(|b| b.split("```").next());
+    let page = |name| std::fs::read_to_string(repo().join(name));
+    let pages = page("docs/ncl.md")? + &page("docs/approvals.md")?;
+    let blocks = pages.split("```sh\n").skip(1).filter_map(|b| b.split("```").next());
     let mut count = 0;
     for line in blocks.flat_map(str::lines).filter(|l| !l.is_empty()) {
         let done = ncl(&rig, line).await?;
@@ -86,8 +87,7 @@ async fn from_inside_a_box(driver: &str) -> anyhow::Result<()> {
     rig.chat("c1", &andy)?;
     rig.chat("c2", &bert)?;
     rig.start().await?;
-    let mut said = 0;
-    for (words, code, what) in [
+    for (n, (words, code, what)) in [
         ("groups list", 0, "ag-andy"),
         ("sessions --json", 0, "\"agent_group_id\": \"ag-andy\""),
         ("destinations", 0, "c1"),
@@ -96,10 +96,12 @@ async fn from_inside_a_box(driver: &str) -> anyhow::Result<()> {
         ("wirings list", 1, "outside this agent's scope"),
         ("groups config update --cli-scope global", 1, "cli_scope"),
         ("groups bogus", 2, "groups has"),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         rig.platform.dm("c1", &format!("ncl {words}"));
-        said += 1;
-        assert!(rig.platform.until(SOON, |p| p.texts("c1").len() == said).await, "{}", rig.log());
+        assert!(rig.platform.until(SOON, |p| p.texts("c1").len() == n + 1).await, "{}", rig.log());
         let heard = rig.platform.texts("c1").pop().unwrap_or_default();
         assert!(heard.contains(what), "{words}: {heard}");
         assert!(heard.contains(&format!("It ended with {code}.")), "{words}: {heard}");

@@ -9,6 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::UnixStream;
 
 const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Packages are fetched and boxes started before the answer.
+const BUILT_WITHIN: Duration = Duration::from_secs(25 * 60);
 
 /// Sends one question and waits for its answer.
 pub async fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
@@ -27,13 +29,15 @@ pub async fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
         serde_json::to_string(request).map_err(|e| lost("the question cannot be written", &e))?;
     line.push('\n');
     writer.write_all(line.as_bytes()).await.map_err(|e| lost("the host does not listen", &e))?;
+    let builds = request.command.starts_with("groups-config-");
+    let patience = if builds { BUILT_WITHIN } else { ANSWER_MAX };
     let mut answer = String::new();
     let mut reader = BufReader::new(reader).take(LINE_BYTES_MAX as u64);
-    match tokio::time::timeout(ANSWER_MAX, reader.read_line(&mut answer)).await {
+    match tokio::time::timeout(patience, reader.read_line(&mut answer)).await {
         Ok(Ok(n)) if n > 0 => {}
         Ok(Ok(_)) => return Err(lost("the host hung up", &"no answer")),
         Ok(Err(e)) => return Err(lost("the host hung up", &e)),
-        Err(_) => return Err(lost("the host does not answer", &format!("waited {ANSWER_MAX:?}"))),
+        Err(_) => return Err(lost("the host does not answer", &format!("waited {patience:?}"))),
     }
     let frame: Frame =
         serde_json::from_str(&answer).map_err(|e| lost("the answer is not understood", &e))?;

@@ -166,11 +166,6 @@ impl Central {
             })
         })
     }
-
-    /// Remembers what was made ready without a change of the set-up.
-    pub fn put_agent_tools(&self, agent: &AgentId, tools: &AgentTools) -> Result<()> {
-        self.tx("save the agent's tools", |tx| put_tools(tx, agent, Some(tools)))
-    }
 }
 
 fn bad(e: serde_json::Error) -> Error {

@@ -131,18 +131,6 @@ impl Central {
         Ok(self.run("change the chat", sql, values)? > 0)
     }
 
-    /// Says what people call it.
-    pub fn set_chat_name(&self, id: &ChatId, name: Option<&str>) -> Result<bool> {
-        let sql = "UPDATE messaging_groups SET name = ?2 WHERE id = ?1";
-        Ok(self.run("name the chat", sql, params![id, name])? > 0)
-    }
-
-    /// Says what happens to strangers.
-    pub fn set_chat_policy(&self, id: &ChatId, policy: UnknownSenderPolicy) -> Result<bool> {
-        let sql = "UPDATE messaging_groups SET unknown_sender_policy = ?2 WHERE id = ?1";
-        Ok(self.run("set the chat's policy", sql, params![id, policy])? > 0)
-    }
-
     /// Says that no agent shall answer here, or that one may be asked for again.
     pub fn set_chat_denied(&self, id: &ChatId, at: Option<&str>) -> Result<bool> {
         let sql = "UPDATE messaging_groups SET denied_at = ?2 WHERE id = ?1";

@@ -212,20 +212,6 @@ impl Central {
         self.list("deliveries", sql, [session], delivery)
     }
 
-    /// The sessions with messages that did not arrive yet; for a start after a crash.
-    pub fn sessions_with_pending_deliveries(&self) -> Result<Vec<SessionId>> {
-        let sql = "SELECT DISTINCT session_id FROM deliveries WHERE state = 'pending'
-                   ORDER BY session_id";
-        self.list("deliveries", sql, [], |r| r.get(0))
-    }
-
-    /// When the session's next retry is due.
-    pub fn next_retry(&self, session: &SessionId) -> Result<Option<Timestamp>> {
-        let sql = "SELECT MIN(next_at) FROM deliveries WHERE session_id = ?1 AND state = 'pending'";
-        let ms = self.one("read the next retry", sql, [session], |r| r.get::<_, Option<i64>>(0))?;
-        Ok(ms.flatten().map(at_ms))
-    }
-
     /// Makes what waits for this channel due now; names the sessions.
     pub fn retry_now(&self, channel: &ChannelType, now: Timestamp) -> Result<Vec<SessionId>> {
         let sql = "UPDATE deliveries SET next_at = MIN(next_at, ?2)

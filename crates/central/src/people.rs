@@ -199,13 +199,6 @@ impl Central {
         Ok(self.run("remove the member", sql, params![user, agent])? > 0)
     }
 
-    /// The members of an agent, first added first.
-    pub fn members_of(&self, agent: &AgentId) -> Result<Vec<UserId>> {
-        let sql = "SELECT user_id FROM agent_group_members WHERE agent_group_id = ?1
-                   ORDER BY added_at, user_id";
-        self.list("agent_group_members", sql, [agent], |r| r.get(0))
-    }
-
     /// Every membership, first added first.
     pub fn member_rows(&self) -> Result<Vec<MemberRow>> {
         let sql = "SELECT user_id, agent_group_id, added_by, added_at FROM agent_group_members

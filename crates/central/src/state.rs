@@ -30,8 +30,6 @@ pub struct WakeFailure {
     pub next_at: Timestamp,
     /// Why.
     pub last_error: String,
-    /// Whether somebody was told.
-    pub notified: bool,
 }
 
 /// A box that runs, or ran when we last knew.
@@ -120,33 +118,22 @@ impl Central {
 
     /// The failures in a row, if the box would not start.
     pub fn wake_failure(&self, session: &SessionId) -> Result<Option<WakeFailure>> {
-        let sql = "SELECT count, next_at, last_error, notified FROM wake_failures
+        let sql = "SELECT count, next_at, last_error FROM wake_failures
                    WHERE session_id = ?1";
         self.one("read the failed starts", sql, [session], |r| {
-            Ok(WakeFailure {
-                count: r.get(0)?,
-                next_at: at_ms(r.get(1)?),
-                last_error: r.get(2)?,
-                notified: r.get(3)?,
-            })
+            Ok(WakeFailure { count: r.get(0)?, next_at: at_ms(r.get(1)?), last_error: r.get(2)? })
         })
     }
 
     /// Every session whose box would not start.
     pub fn wake_failures(&self) -> Result<Vec<(SessionId, WakeFailure)>> {
-        let sql = "SELECT session_id, count, next_at, last_error, notified FROM wake_failures
+        let sql = "SELECT session_id, count, next_at, last_error FROM wake_failures
                    ORDER BY next_at, session_id";
         self.list("wake_failures", sql, [], |r| {
             let (id, count, next_at) = (r.get(0)?, r.get(1)?, at_ms(r.get(2)?));
-            let (last_error, notified) = (r.get(3)?, r.get(4)?);
-            Ok((id, WakeFailure { count, next_at, last_error, notified }))
+            let last_error = r.get(3)?;
+            Ok((id, WakeFailure { count, next_at, last_error }))
         })
-    }
-
-    /// Remembers that somebody was told; false if somebody was told before.
-    pub fn wake_notified(&self, session: &SessionId) -> Result<bool> {
-        let sql = "UPDATE wake_failures SET notified = 1 WHERE session_id = ?1 AND notified = 0";
-        Ok(self.run("record the notice", sql, [session])? > 0)
     }
 
     /// Stops touching the session's files until somebody looked at them.

@@ -197,11 +197,4 @@ impl Central {
                    WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3";
         self.any("look for the thread", sql, params![agent, chat, thread])
     }
-
-    /// Makes the agent wait to be addressed again.
-    pub fn leave_thread(&self, agent: &AgentId, chat: &ChatId, thread: &ThreadId) -> Result<bool> {
-        let sql = "DELETE FROM engaged_threads
-                   WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3";
-        Ok(self.run("forget the thread", sql, params![agent, chat, thread])? > 0)
-    }
 }

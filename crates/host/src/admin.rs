@@ -136,8 +136,13 @@ async fn run(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: Args)
         ("groups", "delete") | ("messaging-groups", "delete") => {
             groups::delete(host, verb, &args).await
         }
-        ("groups", "config add-mcp-server") => groups::add_mcp_server(host, &args).await,
-        ("groups", "config add-package") => groups::add_package(host, &args).await,
+        (
+            "groups",
+            "config add-mcp-server"
+            | "config remove-mcp-server"
+            | "config add-package"
+            | "config remove-package",
+        ) => groups::change_tools(host, verb, &args).await,
         ("sessions", "stop") => sessions::stop(host, &args).await,
         ("sessions", "clear") => sessions::clear(host, &args).await,
         _ => {
@@ -156,7 +161,9 @@ fn quick(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: &Args) ->
         "why" => why::why(host, given::text(args, "id").unwrap_or_default()),
         "groups" => groups::act(host, verb, args),
         "messaging-groups" | "wirings" => chats::act(host, verb, args),
-        "users" | "roles" | "members" | "user-dms" => people::act(host, verb, args),
+        "users" | "roles" | "members" | "denied-senders" | "user-dms" => {
+            people::act(host, verb, args)
+        }
         "approvals" => approvals::act(host, caller, verb, args),
         "destinations" => destinations::act(host, verb, args),
         "sessions" => sessions::act(host, verb, args),

@@ -44,7 +44,7 @@ const STRANGERS_AGAIN: [Duration; 4] = [
 /// The safety net, for clocks that jump.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// How many people must approve what an agent asks for, in `settings`; one if it says nothing.
-const NEEDED: &str = "approvals_needed";
+pub(crate) const NEEDED: &str = "approvals_needed";
 const PREFIX: &str = "ap";
 
 /// What will happen, to the last argument. Its canonical JSON is what is hashed and shown.

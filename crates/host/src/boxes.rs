@@ -66,6 +66,8 @@ enum Change {
     Packages { apt: Vec<String>, npm: Vec<String> },
     /// This server comes in addition, or in place of one of its name.
     Server { name: String, entry: Value },
+    /// These packages go, and this server.
+    Gone { apt: Vec<String>, npm: Vec<String>, server: Option<String> },
     /// Nothing: what is configured is made ready.
     CatchUp,
 }
@@ -93,6 +95,16 @@ pub(crate) async fn add_mcp_server(
     servers::judge(server)?;
     let change = Change::Server { name: server.name.clone(), entry: servers::entry(server) };
     carry_out(host, agent, session, change).await
+}
+
+/// Takes packages or a server away; returns when the agent's boxes are without.
+pub(crate) async fn take_away(
+    host: &Arc<Host>,
+    agent: &AgentId,
+    (apt, npm): (Vec<String>, Vec<String>),
+    server: Option<String>,
+) -> Result<String, String> {
+    carry_out(host, agent, None, Change::Gone { apt, npm, server }).await
 }
 
 /// Goes on with what an earlier host left. Blocks.
@@ -199,9 +211,12 @@ async fn steps(host: &Arc<Host>, mut build: Build) -> Result<String, String> {
         let key = key_of(host, &wanted);
         let ready = parts.tools.as_ref().map_or(wanted.is_empty(), |tools| tools.key == key);
         if after == parts && ready {
-            return Ok(format!("Nothing had to be changed: {} there already.", change.are()));
+            return Ok(format!("Nothing had to be changed: {} already.", change.are()));
         }
         if !ready {
+            after.tools = None;
+        }
+        if !ready && !wanted.is_empty() {
             let provided = provide(host, &build, &wanted).await?;
             let provided = serde_json::to_string(&provided).map_err(|e| e.to_string())?;
             after.tools = Some(AgentTools { key, provided });
@@ -218,7 +233,7 @@ async fn steps(host: &Arc<Host>, mut build: Build) -> Result<String, String> {
     match prove(host, &build, &change).await {
         Ok(()) => {
             tidy(host, &build.agent, &config).await;
-            Ok(format!("Done: {} there.", change.are()))
+            Ok(format!("Done: {}.", change.are()))
         }
         Err(why) if host.stopping() => Err(why),
         Err(why) => {
@@ -252,21 +267,33 @@ impl Change {
                 let servers = servers.ok_or("the agent's list of servers is malformed")?;
                 servers.insert(name.clone(), entry.clone());
             }
+            Self::Gone { apt, npm, server } => {
+                for (list, gone) in [(&mut after.apt, apt), (&mut after.npm, npm)] {
+                    let mut names = names_of(list);
+                    names.retain(|name| !gone.contains(name));
+                    *list = names.into();
+                }
+                if let (Some(name), Some(all)) = (server, after.mcp_servers.as_object_mut()) {
+                    all.shift_remove(name);
+                }
+            }
             Self::CatchUp => {}
         }
         Ok(after)
     }
 
-    /// What it is about, as the beginning of a sentence.
+    /// What is so when it is done.
     fn are(&self) -> String {
+        let all = |apt: &[String], npm: &[String]| {
+            let names = [apt, npm].concat();
+            format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+        };
         match self {
-            Self::Packages { apt, npm } => {
-                let names: Vec<_> = apt.iter().chain(npm).map(String::as_str).collect();
-                let verb = if names.len() == 1 { "is" } else { "are" };
-                format!("{} {verb}", names.join(", "))
-            }
-            Self::Server { name, .. } => format!("the tool server {name} is"),
-            Self::CatchUp => "the configured packages are".into(),
+            Self::Packages { apt, npm } => format!("{} there", all(apt, npm)),
+            Self::Server { name, .. } => format!("the tool server {name} is there"),
+            Self::Gone { server: Some(name), .. } => format!("the tool server {name} is gone"),
+            Self::Gone { apt, npm, .. } => format!("{} gone", all(apt, npm)),
+            Self::CatchUp => "the configured packages are there".into(),
         }
     }
 }
@@ -386,7 +413,7 @@ async fn prove(host: &Arc<Host>, build: &Build, change: &Change) -> Result<(), S
     };
     let old = box_of(host, &session).await.map_err(failed)?;
     let text = format!(
-        "Your box was started anew with an approved change: {} to be there now. Check that it works and \
+        "Your box was started anew with an approved change: {} now. Check that it works and \
          say so. If you are told as well that it was taken back, it is not there.",
         change.are()
     );

@@ -67,6 +67,7 @@ pub const RESOURCES: &[(&str, &str)] = &[
     ("users", "people; several identities can be linked to one person"),
     ("roles", "owners, and admins of all agents or of one"),
     ("members", "who may talk to an agent"),
+    ("denied-senders", "strangers who were turned away"),
     ("destinations", "whom an agent may write to, by which name"),
     ("sessions", "conversations, each with a box of its own"),
     ("tasks", "scheduled work"),
@@ -127,6 +128,11 @@ pub const VERBS: &[Verb] = &[
                 text("assistant_name", "what it calls itself").or_none(),
                 number("max_messages_per_prompt", "most messages in one prompt").or_none(),
                 text("skills", "all, none, or names with commas between").or_none(),
+                number("memory_mib", "memory of a box in MiB; the install's limit if cleared")
+                    .or_none(),
+                number("pids", "processes and threads of a box").or_none(),
+                number("cpu_millis", "CPU of a box in thousandths: 1500 is one and a half")
+                    .or_none(),
                 word("cli_scope", SCOPE, "how far its own ncl reaches"),
             ],
         )
@@ -297,6 +303,11 @@ pub const VERBS: &[Verb] = &[
     write("members", "remove", "ends it")
         .with(&[USER.needed(), GROUP.needed()])
         .own(Own::Flag("group")),
+    read("denied-senders", "list", "strangers who were turned away, and until when")
+        .with(&[USER, OF_GROUP, LIMIT, OFFSET])
+        .shows(&["user_id", "messaging_group_id", "agent_group_id", "until"]),
+    write("denied-senders", "undo", "lets people be asked about a stranger again")
+        .takes("user", &[USER.needed()]),
     read("user-dms", "list", "direct chats with people").with(&[USER, LIMIT, OFFSET]).shows(&[
         "user_id",
         "channel_type",
@@ -398,9 +409,12 @@ pub const VERBS: &[Verb] = &[
         .takes("id", &[text("id", "its id").needed().also("approval_id")])
         .reach(Reach::Operator),
     write("approvals", "approve", "says yes")
-        .takes("id", &[ID, text("choice", "which option, where there are several kinds of yes")])
+        .takes("id", &[ID, text("option", "which one, where there are several kinds of yes")])
         .reach(Reach::Operator),
     write("approvals", "reject", "says no").takes("id", &[ID]).reach(Reach::Operator),
+    write("approvals", "require", "how many people must approve what an agent asks for")
+        .takes("people", &[number("people", "how many").needed()])
+        .reach(Reach::Operator),
     // messages
     read("dropped-messages", "list", "chats whose messages nobody answered, and why")
         .with(&[text("channel_type", "only of this channel"), LIMIT, OFFSET])

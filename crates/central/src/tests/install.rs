@@ -226,10 +226,11 @@ fn a_chat_is_one_per_address() {
     assert_eq!(c.chat_by_address(&id("other"), &id("one")).unwrap(), None);
     let again = Chat { id: id("mg-again"), ..chat("one") };
     assert!(refusal(c.create_chat(&again)).contains("UNIQUE"));
-    assert!(c.set_chat_name(&id("mg-one"), Some("Uno")).unwrap());
-    assert!(c.set_chat_policy(&id("mg-one"), UnknownSenderPolicy::Public).unwrap());
+    let policy = UnknownSenderPolicy::Public;
+    let renamed = Chat { name: Some("Uno".into()), policy, ..chat("one") };
+    assert!(c.update_chat(&renamed).unwrap());
     assert!(c.set_chat_denied(&id("mg-one"), Some("now")).unwrap());
-    assert!(!c.set_chat_name(&id("mg-none"), None).unwrap());
+    assert!(!c.update_chat(&Chat { id: id("mg-none"), ..renamed }).unwrap());
     let now = c.chat(&id("mg-one")).unwrap().unwrap();
     assert_eq!((now.name.as_deref(), now.denied_at.as_deref()), (Some("Uno"), Some("now")));
     assert_eq!(now.policy, UnknownSenderPolicy::Public);

@@ -1,8 +1,8 @@
 //! `ncl approvals`: what waits for a person's yes. Agents see that something waits, never what decides it.
 
 use super::Caller;
-use super::given::{Answer, No, need, page, parse, text};
-use crate::approvals::{Decided, Voter};
+use super::given::{Answer, No, need, number, page, parse, text};
+use crate::approvals::{Decided, NEEDED, Voter};
 use crate::{Host, HostError};
 use nanoclaw_admin::args::Args;
 use nanoclaw_admin::table::Verb;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Most requests that are looked through.
 const LIST_MAX: u32 = 10_000;
+/// Most people who must approve.
+const PEOPLE_MAX: i64 = 20;
 
 pub(crate) fn act(host: &Arc<Host>, caller: &Caller, verb: &Verb, args: &Args) -> Answer {
     match verb.verb {
@@ -26,8 +28,14 @@ pub(crate) fn act(host: &Arc<Host>, caller: &Caller, verb: &Verb, args: &Args) -
             });
             Ok(page(verb, args, shown.collect()))
         }
-        "approve" => decide(host, args, text(args, "choice").unwrap_or("approve")),
+        "approve" => decide(host, args, text(args, "option").unwrap_or("approve")),
         "reject" => decide(host, args, "reject"),
+        "require" => {
+            let people = number(args, "people").filter(|n| (1..=PEOPLE_MAX).contains(n));
+            let people = people.ok_or_else(|| No::bad(format!("1 to {PEOPLE_MAX} people")))?;
+            host.central.put_setting(NEEDED, Some(&people.to_string()))?;
+            Ok(json!({"approvals_needed": people}))
+        }
         _ => in_full(host, args),
     }
 }
@@ -64,7 +72,7 @@ fn in_full(host: &Host, args: &Args) -> Answer {
         map.insert("payload".into(), payload);
         let choices: Vec<_> =
             a.choices().iter().map(|c| format!("{} ({})", c.value, c.label)).collect();
-        map.insert("choices".into(), choices.into());
+        map.insert("options".into(), choices.into());
         map.insert("needed".into(), a.needed.into());
     }
     Ok(value)

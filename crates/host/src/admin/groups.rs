@@ -5,11 +5,13 @@ use crate::boxes::{self, McpServer};
 use crate::{Host, HostError, blocking, fault, lock, plan};
 use nanoclaw_admin::args::Args;
 use nanoclaw_admin::table::{Flag, Verb};
+use nanoclaw_admin::wire::Code;
 use nanoclaw_central::{
     Agent, AgentConfig, CliScope, FOLDER_BYTES_MAX, Removed, SessionFilter, destination_name,
 };
 use nanoclaw_contract::ids::{self, AgentId, SessionId, is_safe_name};
 use nanoclaw_contract::time::iso;
+use nanoclaw_driver::provide::is_image;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,9 +34,7 @@ pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
         "create" => create(host, args),
         "config get" => config(host, &find(host, args)?.id),
         "config update" => update_config(host, verb, args),
-        "config remove-mcp-server" | "config remove-package" | "config remove-mount" => {
-            remove_item(host, verb.verb, args)
-        }
+        "config remove-mount" => remove_mount(host, args),
         "config add-mount" => add_mount(host, args),
         "update" => {
             let agent = find(host, args)?;
@@ -127,6 +127,7 @@ fn plain(what: &str, word: &str) -> Result<String, No> {
 
 fn config(host: &Host, id: &AgentId) -> Answer {
     let c = host.central.config(id)?.unwrap_or_default();
+    let limits = host.central.agent_limits(id)?;
     Ok(json!({
         "agent_group_id": id,
         "provider": c.provider,
@@ -141,6 +142,9 @@ fn config(host: &Host, id: &AgentId) -> Answer {
         "packages_npm": c.packages_npm,
         "additional_mounts": c.additional_mounts,
         "cli_scope": c.cli_scope.as_str(),
+        "memory_mib": limits.memory_mib,
+        "pids": limits.pids,
+        "cpu_millis": limits.cpu_millis,
     }))
 }
 
@@ -151,6 +155,24 @@ fn update_config(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
         let text = format!("nothing to update; say at least one of {}", names.join(", "));
         return Err(No::bad(text));
     }
+    // Everything is judged before anything changes.
+    apply(&mut host.central.config(&agent)?.unwrap_or_default(), args)?;
+    let mut limits = host.central.agent_limits(&agent)?;
+    for (name, limit) in [
+        ("memory_mib", &mut limits.memory_mib),
+        ("pids", &mut limits.pids),
+        ("cpu_millis", &mut limits.cpu_millis),
+    ] {
+        if args.contains_key(name) {
+            let n = number(args, name).map(u32::try_from).transpose();
+            *limit = n.map_err(|_| No::bad(format!("{name} takes a smaller number")))?;
+        }
+    }
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if limits.cpu_millis.is_some_and(|millis| millis as usize > 1000 * cpus) {
+        return Err(No::bad(format!("this machine has {cpus} CPUs: --cpu-millis up to {cpus}000")));
+    }
+    host.central.put_agent_limits(&agent, limits)?;
     host.central.edit_config(&agent, host.clock.now(), |c| apply(c, args))?;
     noted(config(host, &agent)?)
 }
@@ -162,11 +184,13 @@ fn apply(c: &mut AgentConfig, args: &Args) -> Result<(), No> {
             *field = word.map(|w| plain(name, &w)).transpose()?;
         }
     }
-    for (name, field) in [
-        ("model", &mut c.model),
-        ("image_tag", &mut c.image_tag),
-        ("assistant_name", &mut c.assistant_name),
-    ] {
+    if let Some(image) = change(args, "image_tag") {
+        if image.as_ref().is_some_and(|name| !is_image(name)) {
+            return Err(No::bad("--image-tag takes the name of an image, such as agents:7"));
+        }
+        c.image_tag = image;
+    }
+    for (name, field) in [("model", &mut c.model), ("assistant_name", &mut c.assistant_name)] {
         if let Some(word) = change(args, name) {
             let odd = |w: &String| w.starts_with('-') || w.chars().any(char::is_control);
             if word.as_ref().is_some_and(odd) {
@@ -208,29 +232,6 @@ fn skills_of(text: Option<&str>) -> Result<Value, No> {
     Ok(names.into())
 }
 
-pub(crate) async fn add_mcp_server(host: &Arc<Host>, args: &Args) -> Answer {
-    let agent = found(host, args).await?.id;
-    let texts = |v: &Value| v.as_str().map(str::to_owned);
-    let server = McpServer {
-        name: plain("name", need(args, "name")?)?,
-        command: need(args, "command")?.to_owned(),
-        args: args
-            .get("args")
-            .and_then(Value::as_array)
-            .map(|all| all.iter().filter_map(texts).collect())
-            .unwrap_or_default(),
-        env: args
-            .get("env")
-            .and_then(Value::as_object)
-            .map(|all| all.iter().filter_map(|(k, v)| Some((k.clone(), texts(v)?))).collect())
-            .unwrap_or_default(),
-    };
-    match boxes::add_mcp_server(host, &agent, &server, None).await {
-        Ok(note) => Ok(json!({"added": server.name, "note": note})),
-        Err(why) => Err(No::failed(why)),
-    }
-}
-
 /// The packages that were named, by kind.
 fn packages(args: &Args) -> Result<(Vec<String>, Vec<String>), No> {
     let of = |kind| text(args, kind).map(str::to_owned).into_iter().collect::<Vec<_>>();
@@ -241,13 +242,54 @@ fn packages(args: &Args) -> Result<(Vec<String>, Vec<String>), No> {
     Ok((apt, npm))
 }
 
-pub(crate) async fn add_package(host: &Arc<Host>, args: &Args) -> Answer {
-    let (apt, npm) = packages(args)?;
+/// Adds or removes packages or a tool server; answers when its boxes have it, or why they do not.
+pub(crate) async fn change_tools(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
     let agent = found(host, args).await?.id;
-    match boxes::install_packages(host, &agent, &apt, &npm, None).await {
-        Ok(note) => Ok(json!({"added": {"apt": apt, "npm": npm}, "note": note})),
-        Err(why) => Err(No::failed(why)),
-    }
+    let done = match verb.verb {
+        "config add-package" => {
+            let (apt, npm) = packages(args)?;
+            boxes::install_packages(host, &agent, &apt, &npm, None).await
+        }
+        "config add-mcp-server" => boxes::add_mcp_server(host, &agent, &server(args)?, None).await,
+        verb => {
+            let (h, a) = (host.clone(), agent.clone());
+            let c = blocking(move || Ok(h.central.config(&a)?.unwrap_or_default())).await?;
+            let (packages, server) = match verb {
+                "config remove-package" => (packages(args)?, None),
+                _ => (<_>::default(), Some(need(args, "name")?.to_owned())),
+            };
+            let lists = |(list, name): (&Value, &String)| {
+                list.as_array().is_some_and(|all| all.iter().any(|one| one == name))
+            };
+            let its = packages.0.iter().map(|name| (&c.packages_apt, name));
+            let mut its = its.chain(packages.1.iter().map(|name| (&c.packages_npm, name)));
+            let no_server = |name: &&String| c.mcp_servers.get(name.as_str()).is_none();
+            let no_package = its.find(|one| !lists(*one)).map(|(_, name)| name);
+            if let Some(name) = no_package.or(server.as_ref().filter(no_server)) {
+                return Err(not_there(name, &agent));
+            }
+            boxes::take_away(host, &agent, packages, server).await
+        }
+    };
+    let note = done.map_err(No::failed)?;
+    Ok(json!({"agent_group_id": agent, "note": note}))
+}
+
+fn not_there(what: &str, agent: &AgentId) -> No {
+    let text = format!("{what} is not there; see `ncl groups config get {agent}`");
+    No::because(Code::NotFound, text)
+}
+
+fn server(args: &Args) -> Result<McpServer, No> {
+    let list = args.get("args").cloned().map(serde_json::from_value);
+    let map = args.get("env").cloned().map(serde_json::from_value);
+    let bad = |e: serde_json::Error| No::bad(e.to_string());
+    Ok(McpServer {
+        name: need(args, "name")?.to_owned(),
+        command: need(args, "command")?.to_owned(),
+        args: list.transpose().map_err(bad)?.unwrap_or_default(),
+        env: map.transpose().map_err(bad)?.unwrap_or_default(),
+    })
 }
 
 fn add_mount(host: &Arc<Host>, args: &Args) -> Answer {
@@ -279,54 +321,24 @@ fn add_mount(host: &Arc<Host>, args: &Args) -> Answer {
     Ok(json!({"added": mount, "note": LATER}))
 }
 
-/// Takes a tool server, a package or a mount out of the configuration.
-fn remove_item(host: &Arc<Host>, verb: &str, args: &Args) -> Answer {
-    let agent = find(host, args)?.id;
-    let what = host.central.edit_config(&agent, host.clock.now(), |c| {
-        let (what, removed) = take_out(c, verb, args)?;
-        let text = || format!("{what} is not there; see `ncl groups config get {agent}`");
-        match removed {
-            true => Ok(what),
-            false => Err(No::because(nanoclaw_admin::wire::Code::NotFound, text())),
-        }
+fn remove_mount(host: &Arc<Host>, args: &Args) -> Answer {
+    let (agent, path) = (find(host, args)?.id, need(args, "path")?);
+    host.central.edit_config(&agent, host.clock.now(), |c| {
+        let mounts = c.additional_mounts.as_array_mut();
+        let before = mounts.as_ref().map_or(0, |all| all.len());
+        let left = mounts.map_or(0, |all| {
+            all.retain(|m| m.get("hostPath").and_then(Value::as_str) != Some(path));
+            all.len()
+        });
+        if left < before { Ok(()) } else { Err(not_there(path, &agent)) }
     })?;
-    Ok(json!({"removed": what, "note": LATER}))
-}
-
-/// What was meant, and whether it was there.
-fn take_out(c: &mut AgentConfig, verb: &str, args: &Args) -> Result<(String, bool), No> {
-    Ok(match verb {
-        "config remove-mcp-server" => {
-            let name = need(args, "name")?;
-            let servers = c.mcp_servers.as_object_mut();
-            (name.to_owned(), servers.is_some_and(|all| all.shift_remove(name).is_some()))
-        }
-        "config remove-package" => {
-            let (apt, npm) = packages(args)?;
-            let is_one = |of: &[String], p: &Value| p.as_str() == of.first().map(String::as_str);
-            let gone = without(&mut c.packages_apt, |p| is_one(&apt, p));
-            let gone_too = without(&mut c.packages_npm, |p| is_one(&npm, p));
-            ([apt, npm].concat().join(", "), gone || gone_too)
-        }
-        _ => {
-            let path = need(args, "path")?;
-            let is_it = |m: &Value| m.get("hostPath").and_then(Value::as_str) == Some(path);
-            (path.to_owned(), without(&mut c.additional_mounts, is_it))
-        }
-    })
-}
-
-fn without(list: &mut Value, is_it: impl Fn(&Value) -> bool) -> bool {
-    let Some(all) = list.as_array_mut() else { return false };
-    let before = all.len();
-    all.retain(|item| !is_it(item));
-    all.len() < before
+    Ok(json!({"removed": path, "note": LATER}))
 }
 
 /// Stops the boxes of an agent; with a message, the new ones start at once and are told.
 pub(crate) async fn restart(host: &Arc<Host>, args: &Args) -> Answer {
     let agent = found(host, args).await?.id;
-    let stopped = super::destinations::restart(host, &agent, text(args, "message")).await?;
+    let stopped = boxes::restart_agent(host, &agent, text(args, "message")).await?;
     Ok(json!({"restarted": stopped}))
 }
 

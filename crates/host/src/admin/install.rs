@@ -73,6 +73,7 @@ pub(crate) fn status(host: &Arc<Host>) -> Answer {
         "sessions": host.central.count_sessions()?,
         "next_due": host.central.next_due()?.map(iso),
         "approvals": host.central.approvals(false, 10_000)?.len(),
+        "builds": host.central.builds()?.len(),
         "dead_letters": host.central.dead_letters()?.len() + host.central.dead_mail()?.len(),
         "wake_failures": failing,
         "quarantined": quarantined,

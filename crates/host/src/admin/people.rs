@@ -1,11 +1,12 @@
-//! `ncl users`, `roles`, `members` and `user-dms`.
+//! `ncl users`, `roles`, `members`, `denied-senders` and `user-dms`.
 
 use super::given::{self, Answer, No, maybe, need, page, parse, text};
 use crate::Host;
 use nanoclaw_admin::args::Args;
 use nanoclaw_admin::table::Verb;
 use nanoclaw_central::{Role, User};
-use nanoclaw_contract::ids::{AgentId, ChannelType, UserId};
+use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, UserId};
+use nanoclaw_contract::time::{Timestamp, iso};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -49,6 +50,23 @@ pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
                        "added_at": m.added_at})
             };
             Ok(page(verb, args, host.central.member_rows()?.iter().map(row).collect()))
+        }
+        ("denied-senders", "list") => {
+            let row = |(chat, agent, user, until): &(ChatId, AgentId, UserId, Timestamp)| {
+                json!({"user_id": user, "messaging_group_id": chat, "agent_group_id": agent,
+                       "until": iso(*until)})
+            };
+            let now = host.clock.now();
+            let denied = host.central.denied_senders()?;
+            let rows = denied.iter().filter(|d| d.3 > now).map(row).collect();
+            Ok(page(verb, args, rows))
+        }
+        ("denied-senders", _) => {
+            let id: UserId = parse(args, "user")?;
+            match host.central.undo_denial(&id)? {
+                0 => Err(No::missing("denied sender", id.as_str(), "denied-senders")),
+                n => Ok(json!({"user_id": id, "undone": n})),
+            }
         }
         ("members", _) => member(host, verb.verb == "add", args),
         _ => {
