@@ -9,7 +9,6 @@ use nanoclaw_host::{Boxes, Egress, EgressGrant, HostOptions};
 use nanoclaw_ops::config::{Config, Strings as _};
 use nanoclaw_ops::{Error, drivers as choice, service, setup};
 use nanoclaw_vault::{Supervisor, SupervisorConfig};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,14 +112,12 @@ async fn wait_for_terminal(config: &Config) {
 
 fn host_config(config: &Config) -> nanoclaw_host::Config {
     let (uid, gid) = config.box_user;
-    // Whoever owns the install may keep these elsewhere by a link; what is mounted has a real path.
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     nanoclaw_host::Config {
         data: config.data.clone(),
         groups: config.groups.clone(),
-        container: real(&config.root.join("container")),
-        runner: real(&config.runner),
-        tools: real(&config.tools),
+        container: config.root.join("container"),
+        runner: config.runner.clone(),
+        tools: config.tools.clone(),
         home: config.home.clone(),
         install: config.install.clone(),
         boxes_max: config.boxes_max,
