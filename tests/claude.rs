@@ -126,7 +126,9 @@ impl World {
         ensure!(found.len() == 1, "one box was expected: {found:?}");
         driver.signal(&found[0].name, Signal::Kill).await?;
         let gone = async {
-            while !driver.list(&self.rig.run.install).await?.is_empty() {
+            // The next one may be there before this one is looked for.
+            while driver.list(&self.rig.run.install).await?.iter().any(|b| b.name == found[0].name)
+            {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             anyhow::Ok(())
