@@ -237,7 +237,8 @@ impl Platform {
                 state.attempts += 1;
                 let n = shown.n;
                 let unwanted = state.unwanted.as_ref().is_some_and(|u| {
-                    shown.kind == "text" && shown.text.starts_with("echo") && shown.text.contains(u)
+                    let is_one = ["echo", "**"].iter().any(|s| shown.text.starts_with(s));
+                    shown.kind == "text" && is_one && shown.text.contains(u)
                 });
                 let mood = if unwanted { Mood::Reject } else { state.mood.unwrap_or(Mood::Up) };
                 let reply = match mood {

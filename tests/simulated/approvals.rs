@@ -4,7 +4,7 @@ use super::strangers::{card, grant, says, user};
 use super::{EVER, Sim};
 use anyhow::Context as _;
 use nanoclaw_central::{EngageMode, Role, UnknownSenderPolicy};
-use nanoclaw_contract::ids::AgentId;
+use nanoclaw_contract::ids::{AgentId, ChannelType, PlatformId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_testkit::platform::{Mood, Platform, Said};
 use std::time::Duration;
@@ -232,6 +232,31 @@ async fn the_hosts_own_lines_survive_like_an_agents() -> anyhow::Result<()> {
     assert!(sim.rig.platform.until(EVER, all).await);
     sim.quiet().await;
     assert_eq!(sim.rig.platform.texts("c1").len(), 4);
+    sim.stop().await;
+    Ok(())
+}
+
+/// A word that answers an agent's own question decides nothing.
+#[tokio::test(start_paused = true)]
+async fn the_answer_to_a_question_is_no_decision() -> anyhow::Result<()> {
+    let mut sim = Sim::new("sameword")?;
+    grant(&sim, "fakemail:boss", Role::Owner, None)?;
+    let agent = knock(&mut sim).await?;
+    let code = code(&sim, "boss").await?;
+    let (mail, boss) = (ChannelType::parse("fakemail")?, PlatformId::parse("boss")?);
+    let chat = sim.rig.central()?.chat_by_address(&mail, &boss)?.context("no chat")?;
+    super::routing::wire(&sim, &chat.id, &agent, |w| {
+        (w.engage_mode, w.engage_pattern) = (Some(EngageMode::Pattern), Some(".".into()));
+    })?;
+    let question = serde_json::json!({"content": {"type": "ask_question", "questionId": "q",
+        "title": "Poem", "question": "Allow a poem?", "options": ["Allow", "No"]}});
+    types(&sim, "t1", &format!("!row {question}"));
+    says(&sim, "boss", "Allow a poem?").await;
+    types(&sim, "t2", "allow");
+    sim.quiet().await;
+    assert!(!sim.rig.central()?.is_member(&user("fake:eve")?, &agent)?, "the poem let eve in");
+    types(&sim, "t3", &format!("{code} allow"));
+    sim.shows("room", &["echo: hello"]).await;
     sim.stop().await;
     Ok(())
 }

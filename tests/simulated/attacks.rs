@@ -2,7 +2,7 @@
 
 use super::routing::{group, said, wire};
 use super::{EVER, Sim};
-use nanoclaw_central::{Chat, ChatKind, EngageMode, Role, UnknownSenderPolicy};
+use nanoclaw_central::{ApprovalStatus, Chat, ChatKind, EngageMode, Role, UnknownSenderPolicy};
 use nanoclaw_contract::ids::{AgentId, ChannelType, ChatId, PlatformId, UserId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_testkit::platform::{Platform, Said};
@@ -243,6 +243,59 @@ async fn a_decision_cannot_be_forged_or_replayed() -> anyhow::Result<()> {
     assert!(!again.starts_with("taken"), "{again}");
     sim.quiet().await;
     assert_eq!(sim.rig.platform.texts("room"), ["echo: let me in"]);
+    sim.stop().await;
+    Ok(())
+}
+
+/// The owner is asked whether an agent may be made.
+fn wants_a_colleague(sim: &Sim, instructions: &str) {
+    let content = json!({ "action": "create_agent", "requestId": "r1", "name": "Spy",
+        "instructions": instructions });
+    let row = json!({ "kind": "system", "id": "r1", "content": content });
+    sim.rig.platform.writes("boss", &format!("!row {row}"));
+}
+
+/// A card stays as the host made it: an agent changes what it said itself, wherever it knows an id from.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_painted_over() -> anyhow::Result<()> {
+    let mut sim = Sim::new("painted")?;
+    at_home(&sim)?;
+    sim.start().await?;
+    wants_a_colleague(&sim, "");
+    let asked = |p: &Platform| p.questions("boss").len() == 1;
+    assert!(sim.rig.platform.until(EVER, asked).await, "{:?}", sim.rig.platform.shown());
+    sim.rig.platform.writes("boss", "hi");
+    let said = |p: &Platform| p.texts("boss").iter().any(|t| t == "echo: hi");
+    assert!(sim.rig.platform.until(EVER, said).await, "{:?}", sim.rig.platform.shown());
+    let nth = |is: fn(&nanoclaw_testkit::platform::Shown) -> bool| {
+        sim.rig.platform.shown().iter().position(is).map(|n| format!("shown-{}", n + 1))
+    };
+    let (card, own) = (nth(|s| s.question.is_some()), nth(|s| s.text == "echo: hi"));
+    for id in [card.unwrap_or_default(), own.clone().unwrap_or_default()] {
+        let content = json!({ "operation": "edit", "messageId": id, "text": "Lunch?" });
+        let row = json!({ "kind": "chat", "id": format!("e-{id}"), "content": content });
+        sim.rig.platform.writes("boss", &format!("!row {row}"));
+    }
+    sim.quiet().await;
+    let shown = sim.rig.platform.shown();
+    let edits: Vec<_> = shown.iter().filter(|s| s.kind == "edit").map(|s| &s.text).collect();
+    assert_eq!(edits, [&format!("{}: Lunch?", own.unwrap_or_default())]);
+    sim.stop().await;
+    Ok(())
+}
+
+/// Nobody decides what they were not shown.
+#[tokio::test(start_paused = true)]
+async fn a_request_whose_details_do_not_arrive_is_not_asked() -> anyhow::Result<()> {
+    let mut sim = Sim::new("details")?;
+    at_home(&sim)?;
+    sim.start().await?;
+    sim.rig.platform.reject_containing("every detail of the request");
+    wants_a_colleague(&sim, &"Be quiet. ".repeat(300));
+    sim.quiet().await;
+    assert!(sim.rig.platform.questions("boss").is_empty(), "{:?}", sim.rig.platform.shown());
+    let [request] = sim.rig.central()?.approvals(true, 10)?.try_into().expect("one request");
+    assert_eq!(request.status, ApprovalStatus::Failed);
     sim.stop().await;
     Ok(())
 }

@@ -411,3 +411,33 @@ async fn a_handle_with_colons_is_nobody_else() -> anyhow::Result<()> {
     sim.stop().await;
     Ok(())
 }
+
+/// Files of strangers take a gigabyte at most, and none stay that nobody waits for.
+#[tokio::test(start_paused = true)]
+async fn files_of_strangers_do_not_fill_the_disk() -> anyhow::Result<()> {
+    let mut sim = Sim::new("heldmax")?;
+    let agent = sim.rig.agent("andy", "demo")?;
+    guarded(&sim, &agent)?;
+    grant(&sim, "fake:boss", Role::Owner, None)?;
+    let held = sim.rig.data().join("held");
+    std::fs::create_dir_all(held.join("ap-gone/message"))?;
+    sim.start().await?;
+    sim.quiet().await;
+    assert!(!held.join("ap-gone").exists(), "the request is gone, its files are not");
+    std::fs::create_dir_all(held.join("ap-other"))?;
+    std::fs::File::create(held.join("ap-other/0"))?.set_len(1 << 30)?;
+    let file = SaidFile {
+        kind: "file".into(),
+        name: "plan.txt".into(),
+        mime: "text/plain".into(),
+        bytes: b"the plan".to_vec(),
+    };
+    sim.rig.platform.say(Said { files: vec![file], ..said(1, "room", None, "hello", true) });
+    let asked = card(&sim, "boss", 1).await;
+    sim.quiet().await;
+    assert!(!held.join(id(&asked)).exists());
+    let why = sim.rig.ncl("why g1").await?.to_string();
+    assert!(why.contains("too much waits"), "{why}");
+    sim.stop().await;
+    Ok(())
+}

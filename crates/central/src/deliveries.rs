@@ -206,6 +206,14 @@ impl Central {
         self.one("read the delivery", sql, params![session, out], delivery)
     }
 
+    /// Whether the session itself said this message in this chat.
+    pub fn said(&self, s: &SessionId, at: &Address, message: &PlatformMessageId) -> Result<bool> {
+        let sql = "SELECT 1 FROM deliveries WHERE session_id = ?1 AND channel_type = ?2
+                   AND platform_id = ?3 AND platform_message_id = ?4 AND state = 'sent'";
+        let params = params![s, at.channel_type, at.platform_id, message];
+        Ok(self.one("look for the message", sql, params, |_| Ok(()))?.is_some())
+    }
+
     /// The session's messages that did not arrive yet, in order.
     pub fn pending_deliveries(&self, session: &SessionId) -> Result<Vec<Delivery>> {
         let sql = select!("WHERE session_id = ?1 AND state = 'pending' ORDER BY seq, out_id");

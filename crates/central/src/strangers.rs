@@ -6,8 +6,9 @@ use nanoclaw_contract::ids::{AgentId, ApprovalId, ChatId, UserId};
 use nanoclaw_contract::time::Timestamp;
 use rusqlite::params;
 
-/// Most messages that wait for one request.
+/// Most messages that wait for one request, and most bytes of them.
 pub const HELD_MAX: i64 = 20;
+const HELD_TEXT_MAX: i64 = 8 << 20;
 
 /// What became of a message that should wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +30,13 @@ impl Central {
             if one(tx, open, [id], |_| Ok(()))?.is_none() {
                 return Ok(Hold::Closed);
             }
-            let held = "SELECT COUNT(*), COALESCE(SUM(message_id = ?2), 0) FROM held_messages
-                        WHERE approval_id = ?1";
-            let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, i64>(1)?));
-            match one(tx, held, params![id, message_id], read)? {
-                Some((_, 1..)) => return Ok(Hold::Held),
-                Some((HELD_MAX.., _)) => return Ok(Hold::Full),
+            let held = "SELECT COUNT(*), COALESCE(SUM(message_id = ?2), 0),
+                          COALESCE(SUM(LENGTH(message)), 0) + LENGTH(?3)
+                        FROM held_messages WHERE approval_id = ?1";
+            let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, i64>(1)?, r.get(2)?));
+            match one(tx, held, params![id, message_id, message], read)? {
+                Some((_, 1.., _)) => return Ok(Hold::Held),
+                Some((HELD_MAX.., ..) | (.., HELD_TEXT_MAX..)) => return Ok(Hold::Full),
                 _ => {}
             }
             tx.execute(

@@ -261,11 +261,14 @@ impl Host {
         })
     }
 
-    /// The agent whose admins may decide. What an agent may do everywhere is for those of all agents.
+    /// The agent whose admins may decide. What an agent may do everywhere is for those of all agents, and so
+    /// is what reaches beyond the one: whom it may write to, and what lies in an image of this machine.
     fn scope<'a>(&self, action: &'a Action) -> Result<Option<&'a AgentId>, HostError> {
         let agent = action.agent();
-        if let Action::Command { agent, .. } = action
-            && self.central.config(agent)?.is_some_and(|c| c.cli_scope == CliScope::Global)
+        if let Action::Command { agent, command, args } = action
+            && (command == "destinations-add"
+                || args.contains_key("image_tag")
+                || self.central.config(agent)?.is_some_and(|c| c.cli_scope == CliScope::Global))
         {
             return Ok(None);
         }
@@ -414,6 +417,10 @@ pub(crate) fn card_lost(host: &Arc<Host>, key: &str, why: &str) -> Result<(), Ho
 
 /// Ends what expires, and begins with what the last host left.
 pub(crate) async fn run(host: Arc<Host>, left: Vec<Approval>) {
+    let h = host.clone();
+    if let Err(e) = blocking(move || strangers::sweep(&h)).await {
+        tracing::warn!(error = %e, "files that nobody waits for were not looked up");
+    }
     for a in left {
         tokio::spawn(settled(host.clone(), a.id, Since::LastHost));
     }

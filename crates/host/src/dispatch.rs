@@ -68,10 +68,14 @@ impl Ready {
                 Ok(loaded) => Body::Text { markdown: text, files: loaded },
                 Err(why) => return Ok(Err(why)),
             },
-            Out::Edit { message_id, text } => Body::Edit {
-                message: platform_id(host, files, &session.id, &message_id)?,
-                markdown: text,
-            },
+            Out::Edit { message_id, text } => {
+                let message = platform_id(host, files, &session.id, &message_id)?;
+                // To the platform every message of ours has one author: cards of the host, other agents.
+                if !host.central.said(&session.id, &to, &message)? {
+                    return Ok(Err("only what this session said there can be changed".into()));
+                }
+                Body::Edit { message, markdown: text }
+            }
             Out::React { message_id, emoji } => {
                 Body::React { message: platform_id(host, files, &session.id, &message_id)?, emoji }
             }

@@ -153,6 +153,7 @@ async fn send_next(host: &Arc<Host>, to: &Address) -> Result<bool, HostError> {
         let (attempt, first_at) = h.central.begin_mail(&line.key, now)?;
         let earlier = match serde_json::from_str(&line.body) {
             Ok(Letter::Instead { ref of, .. }) => h.central.mail(of)?,
+            Ok(Letter::Ask(_)) => h.central.mail(&details_of(&line.key))?,
             _ => None,
         };
         Ok(Some((line, earlier, attempt, first_at)))
@@ -182,11 +183,19 @@ async fn send_next(host: &Arc<Host>, to: &Address) -> Result<bool, HostError> {
     .await
 }
 
+/// The line in which a card's details are, if they do not fit the card: nobody decides without them.
+pub(crate) fn details_of(card: &str) -> String {
+    format!("{card}:details")
+}
+
 async fn attempt_line(host: &Arc<Host>, line: &Mail, earlier: Option<Mail>) -> Outcome {
     let caps = host.channels.get(&line.to.channel_type).map(|c| c.capabilities());
     let text = |markdown| Body::Text { markdown, files: Vec::new() };
     let body = match serde_json::from_str(&line.body) {
         Ok(Letter::Text(markdown)) => text(markdown),
+        Ok(Letter::Ask(_)) if earlier.as_ref().is_some_and(|d| d.state != DeliveryState::Sent) => {
+            return Outcome::Rejected { why: "its details did not arrive".into() };
+        }
         Ok(Letter::Ask(q)) if approvals::is_card(&q) && caps.is_some_and(|c| !c.buttons) => {
             text(approvals::typed::card(&q))
         }

@@ -27,12 +27,11 @@ enum Closed {
     Refused(String),
 }
 
-/// A typed answer to an open question, where the platform has no buttons. The outer `Some`: it was one.
-pub(crate) fn typed(
-    host: &Arc<Host>,
+/// The open question that a typed message answers, where the platform has no buttons.
+pub(crate) fn asked(
+    host: &Host,
     message: &Inbound,
-    user: &UserId,
-) -> Result<Option<Option<Written>>, HostError> {
+) -> Result<Option<(OpenQuestion, Choice)>, HostError> {
     let at = &message.at;
     let buttons = host.channels.get(&at.channel_type).is_some_and(|c| c.capabilities().buttons);
     if buttons || message.text.len() > TYPED_BYTES_MAX || !message.files.is_empty() {
@@ -47,14 +46,23 @@ pub(crate) fn typed(
         question: String::new(),
         options: question.options.clone(),
     };
-    let Some(chosen) = ask::choice(&asked, &message.text) else { return Ok(None) };
-    Ok(match close(host, &question, chosen, user)? {
+    Ok(ask::choice(&asked, &message.text).cloned().map(|chosen| (question, chosen)))
+}
+
+/// A typed answer to an open question. The outer `Some`: it was one.
+pub(crate) fn typed(
+    host: &Arc<Host>,
+    message: &Inbound,
+    user: &UserId,
+) -> Result<Option<Option<Written>>, HostError> {
+    let Some((question, chosen)) = asked(host, message)? else { return Ok(None) };
+    Ok(match close(host, &question, &chosen, user)? {
         Closed::Taken(session, files) => Some(Some(Written {
             session,
             _files: files,
             trigger: Trigger::Wake,
             pushed: Pushed::Duplicate,
-            reply: at.clone(),
+            reply: message.at.clone(),
             follow: None,
         })),
         // It is an ordinary message then.

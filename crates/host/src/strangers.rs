@@ -19,8 +19,9 @@ use std::time::Duration;
 const DENIED_FOR: Duration = Duration::from_secs(7 * 86_400);
 /// Agents that a card offers.
 const AGENTS_MAX: usize = 20;
-/// Files that wait for one request, in bytes.
+/// Files that wait for one request, and for all of them, in bytes.
 const HELD_BYTES_MAX: u64 = 64 << 20;
+const ALL_HELD_BYTES_MAX: u64 = 1 << 30;
 /// What is shown of a message.
 const SAYS_CHARS_MAX: usize = 500;
 /// The option that asks for a name.
@@ -170,8 +171,23 @@ fn is_welcome(host: &Host, id: &ApprovalId, action: &Action) -> Result<bool, Hos
     })
 }
 
+fn all_folders(host: &Host) -> PathBuf {
+    host.config.data.join("held")
+}
+
 fn folder(host: &Host, id: &ApprovalId) -> PathBuf {
-    host.config.data.join("held").join(id.as_str())
+    all_folders(host).join(id.as_str())
+}
+
+/// Removes the files of requests that are gone, for instance with their agent. Blocks.
+pub(crate) fn sweep(host: &Host) -> Result<(), HostError> {
+    for entry in std::fs::read_dir(all_folders(host)).into_iter().flatten().flatten() {
+        let id = entry.file_name().to_str().and_then(|name| ApprovalId::parse(name).ok());
+        if id.map(|id| host.central.approval(&id)).transpose()?.flatten().is_none() {
+            drop(std::fs::remove_dir_all(entry.path()));
+        }
+    }
+    Ok(())
 }
 
 fn files(host: &Host, id: &ApprovalId, message: &Inbound) -> PathBuf {
@@ -182,9 +198,14 @@ fn files(host: &Host, id: &ApprovalId, message: &Inbound) -> PathBuf {
 fn hold(host: &Host, id: &ApprovalId, message: &Inbound) -> Result<Hold, HostError> {
     let dir = files(host, id, message);
     let io = |e| HostError::Io(format!("keep a message's files in {}", dir.display()), e);
+    let is_new = !dir.exists();
     if !message.files.is_empty() {
         let new: u64 = message.files.iter().map(|f| f.bytes.len() as u64).sum();
-        if new + bytes_below(&folder(host, id)) > HELD_BYTES_MAX && !dir.exists() {
+        let over = |dir: &std::path::Path, max: u64| new + bytes_below(dir) > max;
+        if is_new
+            && (over(&folder(host, id), HELD_BYTES_MAX)
+                || over(&all_folders(host), ALL_HELD_BYTES_MAX))
+        {
             return Ok(Hold::Full);
         }
         std::fs::create_dir_all(&dir).map_err(io)?;
@@ -197,7 +218,8 @@ fn hold(host: &Host, id: &ApprovalId, message: &Inbound) -> Result<Hold, HostErr
         .map_err(|e| HostError::Inbox(format!("it cannot be kept: {e}")))?;
     let held = host.central.hold_message(id, message.id.as_str(), &json)?;
     fault::point("host.held.written");
-    if held != Hold::Held {
+    // What was there before may be on its way just now.
+    if held != Hold::Held && is_new {
         drop(std::fs::remove_dir_all(&dir));
     }
     Ok(held)

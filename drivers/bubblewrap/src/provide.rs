@@ -5,6 +5,9 @@
 //! network. No package's own script is run: not apt's, because packages are only unpacked, and not
 //! npm's. The folder gets its name when it is complete, so that one cut short is never used.
 
+#[cfg(test)]
+mod tests;
+
 use crate::arguments::setpriv;
 use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use nanoclaw_driver::{Access, DriverError, Mount};
@@ -219,7 +222,11 @@ async fn run(mut command: Command, progress: Progress<'_>) -> std::result::Resul
 fn place(work: &Path, done: &Path) -> Result<()> {
     let tools = work.join("tools");
     fs::create_dir_all(&tools)?;
-    fs::rename(tools, done)
+    // What was unpacked could have put a link there, and what it names would be mounted.
+    match tools.symlink_metadata()?.is_dir() {
+        true => fs::rename(tools, done),
+        false => Err(std::io::Error::other("the packages put something in place of their folder")),
+    }
 }
 
 /// The folders that exist, as a box sees them.

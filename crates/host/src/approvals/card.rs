@@ -1,7 +1,8 @@
 //! What people see of a request: all of it, and nothing that hides.
 
 use super::Action;
-use crate::{Host, HostError, mail::Letter, strangers};
+use crate::mail::{Letter, details_of};
+use crate::{Host, HostError, strangers};
 use nanoclaw_central::{Approval, ApprovalStatus, Card, NewApproval, NewMail};
 use nanoclaw_channel::{Choice, Question, QuestionId};
 use nanoclaw_contract::ids::{Address, AgentId, ChatId, SessionId, UserId};
@@ -25,9 +26,9 @@ pub(crate) fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let hides = c.is_control()
-            || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            || matches!(c, '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
                 | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}'
-                | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0f}');
+                | '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}' | '\u{fe00}'..='\u{fe0f}');
         if hides && c != '\n' {
             out.push_str(&c.escape_unicode().to_string());
         } else {
@@ -196,7 +197,7 @@ impl Shown {
         };
         let details = if self.details.len() > ON_CARD_MAX {
             let text = format!("**{}**: every detail of the request below.\n{all}", self.title);
-            line(format!("{key}:details"), &Letter::Text(text))?;
+            line(details_of(&key), &Letter::Text(text))?;
             "Every detail is in the message above.".to_owned()
         } else {
             all

@@ -218,6 +218,7 @@ fn the_order_of_arguments_makes_no_difference() {
 #[test]
 fn nothing_hides_on_a_card() {
     assert_eq!(visible("a\u{202e}b\u{200b}c\u{7}d"), "a\\u{202e}b\\u{200b}c\\u{7}d");
+    assert_eq!(visible("a\u{34f}\u{2800}\u{180c}"), "a\\u{34f}\\u{2800}\\u{180c}");
     assert_eq!(visible("grüße 漢字\nzwei"), "grüße 漢字\nzwei");
 }
 
@@ -419,5 +420,13 @@ async fn what_an_agent_may_do_everywhere_is_not_for_its_own_admins() {
     config.cli_scope = CliScope::Group;
     host.central.put_config(&agent, &config, now).unwrap();
     assert!(matches!(decide(&host, &id, "helper", "approve"), Decided::Taken(_)));
+    // Whom it may write to, and what else lies on the machine, is more than its own.
+    let beyond = [("destinations-add", "target_id"), ("groups-config-update", "image_tag")];
+    for (command, name) in beyond {
+        let args = BTreeMap::from([(name.to_owned(), Value::from("ag-2"))]);
+        let action = Action::Command { agent: agent.clone(), command: command.into(), args };
+        let id = ask(&host, action, command).unwrap();
+        assert!(matches!(decide(&host, &id, "helper", "approve"), Decided::Refused(_)));
+    }
     started.stop(Boxes::Stop).await;
 }

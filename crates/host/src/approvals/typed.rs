@@ -4,7 +4,7 @@
 //! from the card does, or the option's own word while only one card is open there.
 
 use super::{Decided, Voter};
-use crate::{Host, HostError};
+use crate::{Host, HostError, questions};
 use nanoclaw_central::{Approval, ApprovalStatus};
 use nanoclaw_channel::{Choice, Inbound, Question, ask};
 use nanoclaw_contract::ids::{ApprovalId, QuestionId, UserId};
@@ -51,13 +51,17 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
         Meant::No(a) => {
             ("That is not one of the options of this request.".to_owned(), a.id.as_str())
         }
-        Meant::This(a, value) => match host.decide(&a.id, Voter::Person(user), &value)? {
-            // The card itself says the rest.
-            Decided::Taken(_) if a.needed == 1 => return Ok(true),
-            Decided::Taken(text) | Decided::Late(text) | Decided::Refused(text) => {
-                (text, a.id.as_str())
+        // An agent's own question may have the same words: it is answered, and decides nothing here.
+        Meant::Word(..) if questions::asked(host, message)?.is_some() => return Ok(false),
+        Meant::Word(a, value) | Meant::This(a, value) => {
+            match host.decide(&a.id, Voter::Person(user), &value)? {
+                // The card itself says the rest.
+                Decided::Taken(_) if a.needed == 1 => return Ok(true),
+                Decided::Taken(text) | Decided::Late(text) | Decided::Refused(text) => {
+                    (text, a.id.as_str())
+                }
             }
-        },
+        }
     };
     host.say(&format!("typed:{}:{}:{about}", at.channel_type, message.id), at, reply)?;
     Ok(true)
@@ -71,6 +75,8 @@ enum Meant<'a> {
     /// This request, but none of its options.
     No(&'a Approval),
     This(&'a Approval, String),
+    /// The only one that is open, by the word of an option.
+    Word(&'a Approval, String),
 }
 
 fn meant<'a>(cards: &'a [Approval], said: &str) -> Meant<'a> {
@@ -91,7 +97,7 @@ fn meant<'a>(cards: &'a [Approval], said: &str) -> Meant<'a> {
     let mut fitting = open.filter_map(|a| a.choices().into_iter().find(is).map(|c| (a, c.value)));
     match (fitting.next(), fitting.next()) {
         (None, _) => Meant::Nothing,
-        (Some((a, value)), None) => Meant::This(a, value),
+        (Some((a, value)), None) => Meant::Word(a, value),
         (Some(_), Some(_)) => Meant::Which,
     }
 }
