@@ -365,11 +365,17 @@ fn write(
     let files = host.files(&session)?;
     let id = row_id(message, chat, wiring)?;
     let reply = message.reply.clone().unwrap_or_else(|| message.at.clone());
+    let handle = &message.sender.handle;
+    let mut sender = message.sender.name.as_ref().unwrap_or(handle).clone();
+    // Only the host's own notes are from "system".
+    if sender.trim().eq_ignore_ascii_case("system") {
+        sender = format!("{}:{handle}", message.at.channel_type);
+    }
     let content = content::Chat {
         id: Some(message.id.to_string()),
         text: message.text.clone(),
-        sender: message.sender.name.clone().unwrap_or_else(|| message.sender.handle.clone()),
-        sender_id: Some(message.sender.handle.clone()),
+        sender,
+        sender_id: Some(handle.clone()),
         attachments: stage(&files, &id, &message.files)?,
         reply_to: message.reply_to.clone(),
     };

@@ -91,7 +91,10 @@ fn may_at_once(host: &Host, session: &Session) -> Result<bool, HostError> {
 
 fn check(name: &str, instructions: Option<&str>) -> Result<(), String> {
     let odd = |c: char| c.is_control() || matches!(c, '"' | '\'' | '<' | '>' | '&' | '/' | '\\');
-    if name.len() > NAME_BYTES_MAX || name.contains(odd) || destination_name(name) == "unnamed" {
+    if name.len() > NAME_BYTES_MAX
+        || name.contains(odd)
+        || matches!(destination_name(name).as_str(), "unnamed" | "system")
+    {
         return Err(format!(
             "a name has up to {NAME_BYTES_MAX} letters, digits, spaces and -, and at least one of a to z or 0 to 9"
         ));
