@@ -205,10 +205,15 @@ fn admit(facts: &Facts<'_>, l: &Listener<'_>, engaged: &str) -> Decision {
 }
 
 /// The agent is not meant: it may keep the text as context, but never a command, which its runner would
-/// obey.
+/// obey, and never the words and files of somebody who may not talk to it: whoever is not let in would only have
+/// to leave its name out.
 fn pass_over(facts: &Facts<'_>, l: &Listener<'_>, why: &str) -> Decision {
+    let (sender, agent) = (l.sender.as_ref(), &l.wiring.agent);
+    let gates =
+        [access(facts.chat.policy, sender, agent), scope(l.wiring.sender_scope, sender, agent)];
+    let welcome = gates.iter().all(|gate| matches!(gate, Access::Allowed(_)));
     match (l.wiring.ignored, gate(facts.said.text, true)) {
-        (IgnoredPolicy::Accumulate, Gate::Pass) => {
+        (IgnoredPolicy::Accumulate, Gate::Pass) if welcome => {
             Decision::Keep(format!("{why}; kept as context"))
         }
         (IgnoredPolicy::Accumulate | IgnoredPolicy::Drop, _) => Decision::Ignore(why.to_owned()),

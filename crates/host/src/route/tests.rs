@@ -196,6 +196,18 @@ fn a_refused_sender_is_never_kept() {
         let case = Case { policy, sender, ..Case::default() };
         assert_eq!(one(&case, wiring.clone()), is);
     }
+    // Nor by not saying its name.
+    let member = || Some(UserFacts { roles: Vec::new(), member: true });
+    for (policy, sender, wiring, is) in [
+        (Strict, Some(UserFacts::default()), &keeps, "a: ignore"),
+        (RequestApproval, None, &keeps, "a: ignore"),
+        (Public, Some(UserFacts::default()), &knows, "a: ignore"),
+        (Strict, member(), &knows, "a: keep in chat"),
+    ] {
+        let case = Case { policy, sender, mention: Mention::No, ..Case::default() };
+        let wiring = Wiring { engage_mode: Some(EngageMode::Mention), ..wiring.clone() };
+        assert_eq!(one(&case, wiring), is);
+    }
 }
 
 #[test]
