@@ -34,6 +34,8 @@ const ASKED_MAX: i64 = 10;
 const STRANGERS_MAX: i64 = 50;
 /// How long a request can be decided.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Arguments about more than the agent itself: an image of this machine, and how much of it a box may take.
+const OF_THE_MACHINE: [&str; 4] = ["image_tag", "memory_mib", "pids", "cpu_millis"];
 /// How long to wait before somebody is let in again where that failed: messages hang on it.
 const STRANGERS_AGAIN: [Duration; 4] = [
     Duration::from_secs(1),
@@ -262,12 +264,12 @@ impl Host {
     }
 
     /// The agent whose admins may decide. What an agent may do everywhere is for those of all agents, and so
-    /// is what reaches beyond the one: whom it may write to, and what lies in an image of this machine.
+    /// is what reaches beyond the one: whom it may write to, and what it takes of the machine.
     fn scope<'a>(&self, action: &'a Action) -> Result<Option<&'a AgentId>, HostError> {
         let agent = action.agent();
         if let Action::Command { agent, command, args } = action
             && (command == "destinations-add"
-                || args.contains_key("image_tag")
+                || OF_THE_MACHINE.iter().any(|name| args.contains_key(*name))
                 || self.central.config(agent)?.is_some_and(|c| c.cli_scope == CliScope::Global))
         {
             return Ok(None);
