@@ -84,6 +84,12 @@ impl Central {
         Ok(self.one("look for the denial", sql, params, |r| r.get(0))?.map(at_ms))
     }
 
+    /// Forgets who was turned away until before this time.
+    pub fn prune_denials(&self, now: Timestamp) -> Result<usize> {
+        let sql = "DELETE FROM denied_senders WHERE until < ?1";
+        self.run("prune the denials", sql, [now.as_millisecond()])
+    }
+
     /// Everybody who was turned away: chat, agent, person, until when.
     pub fn denied_senders(&self) -> Result<Vec<(ChatId, AgentId, UserId, Timestamp)>> {
         let sql = "SELECT messaging_group_id, agent_group_id, user_id, until FROM denied_senders

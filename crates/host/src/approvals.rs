@@ -415,7 +415,7 @@ pub(crate) fn card_lost(host: &Arc<Host>, key: &str, why: &str) -> Result<(), Ho
 /// Ends what expires, and begins with what the last host left.
 pub(crate) async fn run(host: Arc<Host>, left: Vec<Approval>) {
     for a in left {
-        tokio::spawn(settled(host.clone(), a.id, Since::LastHost));
+        tokio::spawn(settled(host.clone(), a.id, Since::Before));
     }
     while !host.stopping() {
         let h = host.clone();
@@ -444,17 +444,23 @@ pub(crate) async fn run(host: Arc<Host>, left: Vec<Approval>) {
 enum Since {
     /// This host, just now.
     Now,
-    /// The last one, which did not come to an end with it.
-    LastHost,
+    /// The last one, or an earlier try, that did not come to an end with it.
+    Before,
 }
 
 fn settle_soon(host: &Arc<Host>, id: ApprovalId) {
     tokio::spawn(settled(host.clone(), id, Since::Now));
 }
 
-async fn settled(host: Arc<Host>, id: ApprovalId, since: Since) {
-    if let Err(e) = settle(&host, &id, since).await {
-        tracing::error!(%id, error = %e, "a decided request was not settled; the next start tries again");
+async fn settled(host: Arc<Host>, id: ApprovalId, mut since: Since) {
+    let mut wait = Duration::from_secs(1);
+    while let Err(e) = settle(&host, &id, since).await {
+        tracing::error!(%id, error = %e, "a decided request is not settled yet");
+        tokio::time::sleep(wait).await;
+        if host.stopping() {
+            return;
+        }
+        (wait, since) = ((wait * 2).min(AT_LEAST_EVERY), Since::Before);
     }
 }
 
@@ -465,7 +471,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
         let Some(a) = h.central.approval(&its)? else { return Ok(None) };
         let begun = match a.status {
             ApprovalStatus::Approved => h.central.begin_applying(&its)?,
-            ApprovalStatus::Applying => since == Since::LastHost,
+            ApprovalStatus::Applying => since == Since::Before,
             _ => false,
         };
         Ok(begun.then_some(a))
