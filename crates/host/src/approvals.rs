@@ -596,4 +596,4 @@ fn word(action: &Action) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

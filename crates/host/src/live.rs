@@ -915,9 +915,11 @@ impl Host {
         Instant::now() + wait
     }
 
-    /// Asks every idle box whether it gives up its place.
+    /// Asks every idle box whether it gives up its place. Who stands in line is not asked: with many, each
+    /// newcomer would keep all of them busy.
     fn evict_idle(&self) {
-        lock(&self.live).values().for_each(|h| h.nudge());
+        let held = self.slots.holders();
+        lock(&self.live).values().filter(|h| held.contains(&h.id)).for_each(|h| h.nudge());
     }
 
     /// Whether one more box may be stopped for those in line; one per waiting session at a time.
@@ -932,3 +934,6 @@ impl Host {
         more
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,6 +45,7 @@ pub struct Started {
 pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     let HostOptions { config, channels, driver, egress, clock, setting } = options;
     prepare_folders(&config)?;
+    open_more_files();
     let (path, now) = (config.data.join("v2.db"), clock.now());
     let (central, crashed) = blocking(move || {
         let central = Central::open(&path, now)?;
@@ -103,6 +104,15 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     }
     tokio::spawn(tidy(Arc::downgrade(&host)));
     Ok(Started { host })
+}
+
+/// Whoever stands in line for a box has files open: many tasks may be due at once.
+fn open_more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }) {
+        tracing::warn!(error = %e, "no more files may be open than before");
+    }
 }
 
 /// Forgets what is old, now and every day.

@@ -12,6 +12,9 @@ use std::path::Path;
 
 struct Nothing;
 
+/// How often a box was to be measured.
+pub(crate) static MEASURED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
 #[async_trait]
 impl Driver for Nothing {
     fn name(&self) -> &'static str {
@@ -28,6 +31,10 @@ impl Driver for Nothing {
     }
     async fn wait(&self, name: &str) -> Result<Exit, DriverError> {
         Err(DriverError::Gone(name.into()))
+    }
+    async fn cpu(&self, _: &str) -> Option<nanoclaw_driver::cgroup::Cpu> {
+        MEASURED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        None
     }
     async fn list(&self, _: &str) -> Result<Vec<Running>, DriverError> {
         Ok(Vec::new())
@@ -52,7 +59,7 @@ impl Clock for Noon {
 }
 
 /// A host without channels; `boss` and `chief` own it, and their direct chats are known.
-async fn host(root: &Path) -> Started {
+pub(crate) async fn host(root: &Path) -> Started {
     host_with(root, &[]).await
 }
 
@@ -580,5 +587,16 @@ async fn a_task_that_paused_itself_says_so_once() {
     conn.execute("DELETE FROM mail", []).unwrap();
     crate::tasks::recover(&host, &session).unwrap();
     assert_eq!(lines(&host, "boss").len(), 0);
+    started.stop(Boxes::Stop).await;
+}
+
+#[tokio::test]
+async fn as_many_files_may_be_open_as_the_machine_allows() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(1_000), ..files }).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    assert_eq!(getrlimit(Resource::Nofile).current, files.maximum);
     started.stop(Boxes::Stop).await;
 }
