@@ -8,6 +8,8 @@ use rusqlite::params;
 
 /// Most messages that wait for one request.
 pub const HELD_MAX: i64 = 20;
+/// Most bytes of their text in all.
+const HELD_BYTES_MAX: i64 = 1 << 20;
 
 /// What became of a message that should wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,12 +31,14 @@ impl Central {
             if one(tx, open, [id], |_| Ok(()))?.is_none() {
                 return Ok(Hold::Closed);
             }
-            let held = "SELECT COUNT(*), COALESCE(SUM(message_id = ?2), 0) FROM held_messages
-                        WHERE approval_id = ?1";
-            let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, i64>(1)?));
-            match one(tx, held, params![id, message_id], read)? {
-                Some((_, 1..)) => return Ok(Hold::Held),
-                Some((HELD_MAX.., _)) => return Ok(Hold::Full),
+            let held = "SELECT COUNT(*), COALESCE(SUM(message_id = ?2), 0),
+                          COALESCE(SUM(LENGTH(CAST(message AS BLOB))), 0) + ?3
+                        FROM held_messages WHERE approval_id = ?1";
+            let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?));
+            let new = i64::try_from(message.len()).unwrap_or(i64::MAX);
+            match one(tx, held, params![id, message_id, new], read)? {
+                Some((_, 1.., _)) => return Ok(Hold::Held),
+                Some((HELD_MAX.., _, _)) | Some((_, _, HELD_BYTES_MAX..)) => return Ok(Hold::Full),
                 _ => {}
             }
             tx.execute(
