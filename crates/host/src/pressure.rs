@@ -12,6 +12,7 @@ use crate::{Host, blocking};
 use nanoclaw_driver::cgroup::Cpu;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,9 +106,9 @@ async fn refresh(host: &Arc<Host>, boxes: &mut Boxes) -> Result<(), crate::HostE
     let running = blocking(move || Ok(h.central.boxes()?)).await?;
     boxes.retain(|name, _| running.iter().any(|b| b.name == *name));
     for b in running {
-        if !boxes.contains_key(&b.name) {
-            let cpu = host.driver.cpu(&b.name).await;
-            boxes.insert(b.name, cpu.and_then(Known::new));
+        if let Entry::Vacant(new) = boxes.entry(b.name) {
+            let cpu = host.driver.cpu(new.key()).await;
+            new.insert(cpu.and_then(Known::new));
         }
     }
     Ok(())
