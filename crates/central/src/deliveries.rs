@@ -256,7 +256,10 @@ impl Central {
 
     /// Forgets messages that arrived or were rejected before this time.
     pub fn prune_deliveries(&self, before: Timestamp) -> Result<usize> {
-        let sql = "DELETE FROM deliveries WHERE state IN ('sent', 'rejected') AND last_at < ?1";
+        // Rows come in the order of their first attempt: nothing behind the first recent one is looked at.
+        let sql = "DELETE FROM deliveries WHERE +state IN ('sent', 'rejected') AND last_at < ?1
+                   AND rowid < COALESCE((SELECT rowid FROM deliveries WHERE last_at >= ?1
+                     ORDER BY rowid LIMIT 1), (SELECT MAX(rowid) + 1 FROM deliveries))";
         self.run("prune the deliveries", sql, [before.as_millisecond()])
     }
 }

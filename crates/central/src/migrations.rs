@@ -34,6 +34,7 @@ const OURS: &[(&str, &str)] = &[
     ("nanoclaw-rs-approvals", include_str!("sql/0003_approvals.sql")),
     ("nanoclaw-rs-tasks", include_str!("sql/0005_tasks.sql")),
     ("nanoclaw-rs-boxes", include_str!("sql/0007_boxes.sql")),
+    ("nanoclaw-rs-questions", include_str!("sql/0008_questions.sql")),
 ];
 
 /// Applies what is missing.

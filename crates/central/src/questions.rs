@@ -148,6 +148,12 @@ impl Central {
         self.list("pending_questions", sql, params![channel, platform, thread], question)
     }
 
+    /// Forgets questions that were asked before this time.
+    pub fn prune_questions(&self, before: Timestamp) -> Result<usize> {
+        let sql = "DELETE FROM pending_questions WHERE created_at < ?1";
+        self.run("prune the questions", sql, [iso(before)])
+    }
+
     /// Closes a question and hands it out: whoever gets it answers it, nobody else can.
     pub fn take_question(&self, id: &QuestionId) -> Result<Option<OpenQuestion>> {
         let sql =

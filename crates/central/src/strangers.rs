@@ -8,7 +8,8 @@ use rusqlite::params;
 
 /// Most messages that wait for one request, and most bytes of them.
 pub const HELD_MAX: i64 = 20;
-const HELD_TEXT_MAX: i64 = 8 << 20;
+/// Most bytes of their text in all.
+const HELD_BYTES_MAX: i64 = 8 << 20;
 
 /// What became of a message that should wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +32,13 @@ impl Central {
                 return Ok(Hold::Closed);
             }
             let held = "SELECT COUNT(*), COALESCE(SUM(message_id = ?2), 0),
-                          COALESCE(SUM(LENGTH(message)), 0) + LENGTH(?3)
+                          COALESCE(SUM(LENGTH(CAST(message AS BLOB))), 0) + ?3
                         FROM held_messages WHERE approval_id = ?1";
-            let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, i64>(1)?, r.get(2)?));
-            match one(tx, held, params![id, message_id, message], read)? {
+            let read = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get(1)?, r.get(2)?));
+            let new = i64::try_from(message.len()).unwrap_or(i64::MAX);
+            match one(tx, held, params![id, message_id, new], read)? {
                 Some((_, 1.., _)) => return Ok(Hold::Held),
-                Some((HELD_MAX.., ..) | (.., HELD_TEXT_MAX..)) => return Ok(Hold::Full),
+                Some((HELD_MAX.., _, _)) | Some((_, _, HELD_BYTES_MAX..)) => return Ok(Hold::Full),
                 _ => {}
             }
             tx.execute(
@@ -84,6 +86,12 @@ impl Central {
                    AND agent_group_id = ?2 AND user_id = ?3 AND until > ?4";
         let params = params![chat, agent, user, now.as_millisecond()];
         Ok(self.one("look for the denial", sql, params, |r| r.get(0))?.map(at_ms))
+    }
+
+    /// Forgets who was turned away until before this time.
+    pub fn prune_denials(&self, now: Timestamp) -> Result<usize> {
+        let sql = "DELETE FROM denied_senders WHERE until < ?1";
+        self.run("prune the denials", sql, [now.as_millisecond()])
     }
 
     /// Everybody who was turned away: chat, agent, person, until when.

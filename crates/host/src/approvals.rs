@@ -424,7 +424,7 @@ pub(crate) async fn run(host: Arc<Host>, left: Vec<Approval>) {
         tracing::warn!(error = %e, "files that nobody waits for were not looked up");
     }
     for a in left {
-        tokio::spawn(settled(host.clone(), a.id, Since::LastHost));
+        tokio::spawn(settled(host.clone(), a.id, Since::Before));
     }
     while !host.stopping() {
         let h = host.clone();
@@ -453,17 +453,23 @@ pub(crate) async fn run(host: Arc<Host>, left: Vec<Approval>) {
 enum Since {
     /// This host, just now.
     Now,
-    /// The last one, which did not come to an end with it.
-    LastHost,
+    /// The last one, or an earlier try, that did not come to an end with it.
+    Before,
 }
 
 fn settle_soon(host: &Arc<Host>, id: ApprovalId) {
     tokio::spawn(settled(host.clone(), id, Since::Now));
 }
 
-async fn settled(host: Arc<Host>, id: ApprovalId, since: Since) {
-    if let Err(e) = settle(&host, &id, since).await {
-        tracing::error!(%id, error = %e, "a decided request was not settled; the next start tries again");
+async fn settled(host: Arc<Host>, id: ApprovalId, mut since: Since) {
+    let mut wait = Duration::from_secs(1);
+    while let Err(e) = settle(&host, &id, since).await {
+        tracing::error!(%id, error = %e, "a decided request is not settled yet");
+        tokio::time::sleep(wait).await;
+        if host.stopping() {
+            return;
+        }
+        (wait, since) = ((wait * 2).min(AT_LEAST_EVERY), Since::Before);
     }
 }
 
@@ -474,7 +480,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
         let Some(a) = h.central.approval(&its)? else { return Ok(None) };
         let begun = match a.status {
             ApprovalStatus::Approved => h.central.begin_applying(&its)?,
-            ApprovalStatus::Applying => since == Since::LastHost,
+            ApprovalStatus::Applying => since == Since::Before,
             _ => false,
         };
         Ok(begun.then_some(a))
@@ -599,4 +605,4 @@ fn word(action: &Action) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

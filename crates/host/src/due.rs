@@ -1,6 +1,7 @@
 //! Wakes sessions when their time comes: one timer over one index.
 
 use crate::{Host, blocking};
+use nanoclaw_contract::inbox::Due;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,15 +62,14 @@ pub(crate) async fn recover(host: Arc<Host>) {
         let h = host.clone();
         let page = blocking(move || {
             let sessions = h.central.sessions(BATCH, offset)?;
-            let now = h.clock.now();
             let mut waiting = Vec::new();
             for s in &sessions {
-                // The task index is written after the inbox.
-                if let Err(e) = crate::tasks::recover(&h, s) {
-                    tracing::warn!(session = %s.id, error = %e, "its tasks were not looked through");
+                let due = crate::tasks::recover(&h, s);
+                // What cannot be read is looked at by the session's own task, which knows what to do.
+                if let Err(e) = &due {
+                    tracing::warn!(session = %s.id, error = %e, "it was not looked through");
                 }
-                let dir = nanoclaw_contract::dir::SessionDir::new(&h.config.data, &s.agent, &s.id)?;
-                if s.active && dir.inbound().exists() && needs_attention(&dir, now) {
+                if s.active && !matches!(due, Ok(Due::Never)) {
                     waiting.push(s.id.clone());
                 }
             }
@@ -90,13 +90,4 @@ pub(crate) async fn recover(host: Arc<Host>) {
         offset += seen;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-}
-
-fn needs_attention(
-    dir: &nanoclaw_contract::dir::SessionDir,
-    now: nanoclaw_contract::time::Timestamp,
-) -> bool {
-    let due = nanoclaw_contract::inbox::Inbox::open(&dir.inbound()).and_then(|i| i.due(now));
-    // What cannot be read is looked at by the session's own task, which knows what to do about it.
-    !matches!(due, Ok(nanoclaw_contract::inbox::Due::Never))
 }

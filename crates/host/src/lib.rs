@@ -48,7 +48,7 @@ pub(crate) use nanoclaw_contract::fault;
 
 use async_trait::async_trait;
 use nanoclaw_central::Central;
-use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId};
+use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId, UserId};
 use nanoclaw_contract::time::SharedClock;
 use nanoclaw_driver::Driver;
 use std::collections::{BTreeMap, VecDeque};
@@ -79,6 +79,8 @@ pub(crate) struct Host {
     pub(crate) evicting: Mutex<Vec<tokio::time::Instant>>,
     /// How much agents said to each other.
     pub(crate) traffic: Mutex<team::Traffic>,
+    /// Deciders whose direct chats did not open, and when.
+    pub(crate) closed: Mutex<BTreeMap<UserId, tokio::time::Instant>>,
     /// Lines of the host itself on their way.
     pub(crate) post: mail::Post,
     /// The next expiry of a request changed.

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// How long before a task is due its box is started, so that it is on time.
@@ -269,6 +270,8 @@ struct Live<'a> {
     condemned: bool,
     pace: Pace,
     typed: Instant,
+    /// Typing that is being shown or taken back.
+    showing: Option<JoinHandle<()>>,
 }
 
 /// Holds back a session whose box makes much ado about nothing: every nudge costs others a little.
@@ -329,6 +332,7 @@ impl<'a> Live<'a> {
             condemned: false,
             pace: Pace::new(),
             typed: Instant::now(),
+            showing: None,
         };
         let adopted = lock(&host.adopted).remove(&handle.id);
         if let Some(name) = adopted {
@@ -402,7 +406,7 @@ impl<'a> Live<'a> {
         match self.running {
             Some(_) => self.kill("quarantined").await,
             None => {
-                self.shown_only_in(&BTreeSet::new()).await;
+                self.shown_only_in(&BTreeSet::new());
                 Ok(Next::Sleep)
             }
         }
@@ -756,7 +760,7 @@ impl<'a> Live<'a> {
         tracing::error!(session = %self.session.id, why, "the box did not start");
         self.host.slots.release(&self.session.id);
         self.host.egress.close(&self.session.id).await;
-        self.shown_only_in(&BTreeSet::new()).await;
+        self.shown_only_in(&BTreeSet::new());
         let (host, id, why_) = (self.host.clone(), self.session.id.clone(), why.to_owned());
         let count = blocking(move || {
             host.trace("wake failed", None, Some(&id), None, &why_);
@@ -911,9 +915,11 @@ impl Host {
         Instant::now() + wait
     }
 
-    /// Asks every idle box whether it gives up its place.
+    /// Asks every idle box whether it gives up its place. Who stands in line is not asked: with many, each
+    /// newcomer would keep all of them busy.
     fn evict_idle(&self) {
-        lock(&self.live).values().for_each(|h| h.nudge());
+        let held = self.slots.holders();
+        lock(&self.live).values().filter(|h| held.contains(&h.id)).for_each(|h| h.nudge());
     }
 
     /// Whether one more box may be stopped for those in line; one per waiting session at a time.
@@ -928,3 +934,6 @@ impl Host {
         more
     }
 }
+
+#[cfg(test)]
+mod tests;

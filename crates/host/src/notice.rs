@@ -113,20 +113,13 @@ impl Host {
         });
     }
 
-    /// A line of text to a chat; left out where too many wait already. Blocks.
+    /// A line of text to a chat. Blocks.
     pub(crate) fn say(
         self: &Arc<Self>,
         key: &str,
         to: &Address,
         text: String,
     ) -> Result<(), HostError> {
-        match self.mail(key, to, Body::Text { markdown: text, files: Vec::new() }) {
-            // Too many wait there: nothing that hangs on this line may fail for it.
-            Err(HostError::Central(nanoclaw_central::Error::Refused(why))) => {
-                tracing::warn!(key, why, "a line of the host is left out");
-                Ok(())
-            }
-            said => said,
-        }
+        self.mail(key, to, Body::Text { markdown: text, files: Vec::new() })
     }
 }

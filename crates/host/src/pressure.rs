@@ -12,6 +12,7 @@ use crate::{Host, blocking};
 use nanoclaw_driver::cgroup::Cpu;
 use rustix::fs::{Mode, OFlags};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,6 +75,8 @@ pub(crate) async fn run(host: &Arc<Host>) {
 
 /// Looks again and again until the CPU has not been short for a while.
 async fn attend(host: &Arc<Host>, boxes: &mut Boxes) {
+    // To ask a driver costs more than to look: once each time that the CPU gets short.
+    boxes.retain(|_, known| known.is_some());
     let (mut waited, mut at) = (waited().await, Instant::now());
     let mut short_at = at;
     while host.slots.held() > 0 {
@@ -103,9 +106,9 @@ async fn refresh(host: &Arc<Host>, boxes: &mut Boxes) -> Result<(), crate::HostE
     let running = blocking(move || Ok(h.central.boxes()?)).await?;
     boxes.retain(|name, _| running.iter().any(|b| b.name == *name));
     for b in running {
-        if boxes.get(&b.name).is_none_or(Option::is_none) {
-            let cpu = host.driver.cpu(&b.name).await;
-            boxes.insert(b.name, cpu.and_then(Known::new));
+        if let Entry::Vacant(new) = boxes.entry(b.name) {
+            let cpu = host.driver.cpu(new.key()).await;
+            new.insert(cpu.and_then(Known::new));
         }
     }
     Ok(())

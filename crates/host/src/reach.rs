@@ -1,14 +1,17 @@
 //! Who may decide about an agent, and where people are reached directly.
 
-use crate::{Host, HostError};
+use crate::{Host, HostError, lock};
 use nanoclaw_central::{Chat, ChatKind, Role, UnknownSenderPolicy};
 use nanoclaw_contract::ids::{self, Address, AgentId, ChannelType, ChatId, PlatformId, UserId};
 use nanoclaw_contract::time::iso;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long a platform may take to open a direct chat.
 const OPEN_MAX: Duration = Duration::from_secs(10);
+/// How long one that did not open one is not asked again: messages wait for the answer.
+const CLOSED_FOR: Duration = Duration::from_secs(60);
 
 impl Host {
     /// The admins of this agent, then those of all agents, then the owners, each under all of their
@@ -51,16 +54,20 @@ impl Host {
             return Ok(known);
         }
         let Some(channel) = self.channels.get(&channel_type) else { return Ok(known) };
+        if lock(&self.closed).get(user).is_some_and(|since| since.elapsed() < CLOSED_FOR) {
+            return Ok(None);
+        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return Ok(None) };
         let opened = runtime
             .block_on(async { tokio::time::timeout(OPEN_MAX, channel.open_dm(handle)).await });
         let platform_id = match opened {
             Ok(Ok(id)) => id,
-            Ok(Err(e)) => {
-                tracing::warn!(%user, error = %e, "no direct chat");
+            failed => {
+                let error = failed.map(|opened| opened.map_err(|e| e.to_string()));
+                tracing::warn!(%user, ?error, "no direct chat");
+                lock(&self.closed).insert(user.clone(), Instant::now());
                 return Ok(None);
             }
-            Err(_) => return Ok(None),
         };
         let now = self.clock.now();
         let chat = match self.central.chat_by_address(&channel_type, &platform_id)? {

@@ -20,6 +20,7 @@ pub(crate) struct Files {
     pub(crate) dir: SessionDir,
     inbox: Mutex<Option<Inbox>>,
     line: Mutex<Vec<(NewIn, Arc<Ticket>)>>,
+    ready: OnceLock<()>,
 }
 
 type Ticket = OnceLock<Result<Pushed, String>>;
@@ -73,29 +74,48 @@ fn opened<'a>(
 impl Host {
     /// The files of a session, shared by all who use them now.
     pub(crate) fn files(&self, session: &Session) -> Result<Arc<Files>, HostError> {
-        let mut all = lock(&self.files);
-        if let Some(files) = all.get(&session.id).and_then(Weak::upgrade) {
-            self.keep_open(&files);
-            return Ok(files);
-        }
         let dir = SessionDir::new(&self.config.data, &session.agent, &session.id)?;
-        if !dir.is_sealed() {
-            dir.create()?;
-            self.own_by_box(&[&dir.writable(), &dir.writable().join("outbox"), &dir.outbound()])?;
-            // A v2 runner that was killed left it: the next box repairs its file with it.
-            let journal = dir.writable().join("outbound.db-journal");
-            if journal.symlink_metadata().is_ok() {
-                self.own_by_box(&[&journal])?;
+        let mut all = lock(&self.files);
+        let files = match all.get(&session.id).and_then(Weak::upgrade) {
+            Some(files) => files,
+            None => {
+                all.retain(|_, f| f.strong_count() > 0);
+                let files = Arc::new(Files {
+                    dir,
+                    inbox: Mutex::default(),
+                    line: Mutex::default(),
+                    ready: OnceLock::new(),
+                });
+                all.insert(session.id.clone(), Arc::downgrade(&files));
+                files
             }
-            // What v2 ended and did not continue.
-            Inbox::open(&dir.inbound())?.adopt_tasks(self.clock.now(), &self.config.timezone)?;
-            dir.seal()?;
-        }
-        let files = Arc::new(Files { dir, inbox: Mutex::default(), line: Mutex::default() });
-        all.retain(|_, f| f.strong_count() > 0);
-        all.insert(session.id.clone(), Arc::downgrade(&files));
+        };
+        drop(all);
         self.keep_open(&files);
+        if files.ready.get().is_none() {
+            // It may take a while: other sessions must not wait for it.
+            let _one_at_a_time = lock(&files.inbox);
+            self.seal(&files.dir)?;
+            files.ready.get_or_init(|| ());
+        }
         Ok(files)
+    }
+
+    /// Makes the files, or takes over those of v2.
+    fn seal(&self, dir: &SessionDir) -> Result<(), HostError> {
+        if dir.is_sealed() {
+            return Ok(());
+        }
+        dir.create()?;
+        self.own_by_box(&[&dir.writable(), &dir.writable().join("outbox"), &dir.outbound()])?;
+        // A v2 runner that was killed left it: the next box repairs its file with it.
+        let journal = dir.writable().join("outbound.db-journal");
+        if journal.symlink_metadata().is_ok() {
+            self.own_by_box(&[&journal])?;
+        }
+        // What v2 ended and did not continue.
+        Inbox::open(&dir.inbound())?.adopt_tasks(self.clock.now(), &self.config.timezone)?;
+        Ok(dir.seal()?)
     }
 
     /// Lines that wake nobody come in bursts, too: opening an inbox anew costs more than writing to it.

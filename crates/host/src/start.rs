@@ -10,13 +10,14 @@ use nanoclaw_driver::Driver;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::Notify;
 
 /// Rows of the trace that are kept.
 const TRACE_ROWS_MAX: u32 = 200_000;
 /// How long it is remembered what arrived. Older rows are settled in their session's inbox as well.
-const DELIVERIES_KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+const KEPT: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+const TIDY_EVERY: std::time::Duration = std::time::Duration::from_secs(86_400);
 const CLEAN_STOP: &str = "clean_stop";
 
 /// What `install/` passes in.
@@ -44,6 +45,7 @@ pub struct Started {
 pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     let HostOptions { config, channels, driver, egress, clock, setting } = options;
     prepare_folders(&config)?;
+    open_more_files();
     let (path, now) = (config.data.join("v2.db"), clock.now());
     let (central, crashed) = blocking(move || {
         let central = Central::open(&path, now)?;
@@ -68,6 +70,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         adopted: Mutex::default(),
         evicting: Mutex::default(),
         traffic: Mutex::default(),
+        closed: Mutex::default(),
         post: crate::mail::Post::default(),
         approvals_changed: Notify::new(),
         changes: crate::boxes::Changes::default(),
@@ -99,15 +102,37 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         };
         tokio::spawn(channels::connect(host.clone(), def, start));
     }
-    let tidy = host.clone();
-    tokio::spawn(blocking(move || {
-        let before = tidy.clock.now() - DELIVERIES_KEPT;
-        tidy.central.prune_deliveries(before)?;
-        tidy.central.prune_mail(before)?;
-        tidy.central.prune_approvals(before)?;
-        Ok(tidy.central.prune_trace(TRACE_ROWS_MAX)?)
-    }));
+    tokio::spawn(tidy(Arc::downgrade(&host)));
     Ok(Started { host })
+}
+
+/// Whoever stands in line for a box has files open: many tasks may be due at once.
+fn open_more_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    if let Err(e) = setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }) {
+        tracing::warn!(error = %e, "no more files may be open than before");
+    }
+}
+
+/// Forgets what is old, now and every day.
+async fn tidy(host: Weak<Host>) {
+    while let Some(host) = host.upgrade().filter(|h| !h.stopping()) {
+        let done = blocking(move || {
+            let (central, now) = (&host.central, host.clock.now());
+            let before = now - KEPT;
+            central.prune_deliveries(before)?;
+            central.prune_mail(before)?;
+            central.prune_approvals(before)?;
+            central.prune_questions(before)?;
+            central.prune_denials(now)?;
+            Ok(central.prune_trace(TRACE_ROWS_MAX)?)
+        });
+        if let Err(e) = done.await {
+            tracing::error!(error = %e, "what is old was not forgotten");
+        }
+        tokio::time::sleep(TIDY_EVERY).await;
+    }
 }
 
 fn prepare_folders(config: &Config) -> Result<(), HostError> {
@@ -186,7 +211,13 @@ impl Started {
             }
         }
         host.channels.stop().await;
-        let done = blocking(move || Ok(host.central.put_setting(CLEAN_STOP, Some("yes"))?));
+        let done = blocking(move || {
+            // Who stands in line, or waits before another try, has no other note of its work.
+            let (live, now) =
+                (lock(&host.live).keys().cloned().collect::<Vec<_>>(), host.clock.now());
+            live.iter().try_for_each(|id| host.central.set_due(id, Some(now)))?;
+            Ok(host.central.put_setting(CLEAN_STOP, Some("yes"))?)
+        });
         if let Err(e) = done.await {
             tracing::error!(error = %e, "the clean stop was not recorded");
         }

@@ -7,13 +7,12 @@
 use crate::session::Files;
 use crate::{Host, HostError};
 use nanoclaw_central::{ContainerStatus, Session, TaskEntry, TaskFilter};
-use nanoclaw_channel::Body;
 use nanoclaw_contract::content::{Missed, Task};
 use nanoclaw_contract::dir::SessionDir;
 use nanoclaw_contract::ids::{
     self, Address, ChannelType, MessageId, OutId, PlatformId, SessionId, ThreadId,
 };
-use nanoclaw_contract::inbox::{Change, Live, Order, Pushed, TaskRow, check_size};
+use nanoclaw_contract::inbox::{Change, Due, Live, Order, Pushed, TaskRow, check_size};
 use nanoclaw_contract::message::{AckStatus, InKind, InStatus, NewIn, Trigger};
 use nanoclaw_contract::recur::Schedule;
 use nanoclaw_contract::time;
@@ -254,11 +253,6 @@ pub(crate) fn index(
     let rows = files.with(|inbox| inbox.live_tasks(series.map(MessageId::as_str)))?;
     let which =
         TaskFilter { session: Some(&session.id), id: series.map(MessageId::as_str), agent: None };
-    for row in rows.iter().filter(|row| row.status == InStatus::Paused) {
-        if let Some(why) = &row.task.why {
-            tell(host, session, row, why)?;
-        }
-    }
     let mut before = host.central.tasks(&which, LIVE_MAX, 0)?;
     before.retain(|t| t.session == session.id);
     let mut entries: Vec<_> = rows.iter().map(|row| entry(session, row)).collect();
@@ -267,6 +261,13 @@ pub(crate) fn index(
     });
     if entries == before {
         return Ok(());
+    }
+    for row in rows.iter().filter(|row| row.status == InStatus::Paused) {
+        if let Some(why) = &row.task.why
+            && !before.contains(&entry(session, row))
+        {
+            tell(host, session, row, why)?;
+        }
     }
     host.central.put_tasks(&session.id, series, &entries)?;
     let mut origins: Vec<_> =
@@ -325,10 +326,15 @@ pub(crate) fn fail(
     Ok(())
 }
 
-/// After a crash: the index may be behind its inbox. Blocks.
-pub(crate) fn recover(host: &Arc<Host>, session: &Session) -> Result<(), HostError> {
+/// After a crash: the index may be behind its inbox. Says when there is work. Blocks.
+pub(crate) fn recover(host: &Arc<Host>, session: &Session) -> Result<Due, HostError> {
     let dir = SessionDir::new(&host.config.data, &session.agent, &session.id)?;
-    if dir.inbound().exists() { index(host, session, &*host.files(session)?, None) } else { Ok(()) }
+    if !dir.inbound().exists() {
+        return Ok(Due::Never);
+    }
+    let files = host.files(session)?;
+    index(host, session, &files, None)?;
+    files.with(|inbox| inbox.due(host.clock.now()))
 }
 
 fn entry(session: &Session, row: &Live) -> TaskEntry {
@@ -345,7 +351,8 @@ fn entry(session: &Session, row: &Live) -> TaskEntry {
         script: row.task.script.is_some(),
         fails: row.task.fails,
         why: row.task.why.clone(),
-        prompt: row.task.prompt.clone(),
+        // As much as the index keeps, or it would never be the same.
+        prompt: row.task.prompt.chars().take(500).collect(),
     }
 }
 
@@ -382,11 +389,7 @@ fn tell(host: &Arc<Host>, session: &Session, row: &Live, why: &str) -> Result<()
         "⏸️ I paused the scheduled task “{what}”: {why}. Ask me to resume it, or run `ncl tasks resume {}`.",
         row.series
     );
-    host.mail(
-        &format!("task-paused:{}:{}", session.id, row.id),
-        &to,
-        Body::Text { markdown, files: Vec::new() },
-    )
+    host.say(&format!("task-paused:{}:{}", session.id, row.id), &to, markdown)
 }
 
 /// The tasks of all sessions, the next one first. Blocks.

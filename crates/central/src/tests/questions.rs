@@ -89,3 +89,41 @@ fn a_session_that_asks_without_end_loses_its_own_oldest() {
             && !open.contains(&"q2".into())
     );
 }
+
+/// They are looked for with every message where a platform has no buttons.
+#[test]
+fn questions_and_tasks_are_found_without_a_scan() {
+    let c = home();
+    let plan = |sql: &str| -> Vec<String> {
+        let sql = format!("EXPLAIN QUERY PLAN {sql}");
+        c.list("plan", &sql, [], |r| r.get::<_, String>(3)).unwrap()
+    };
+    for sql in [
+        "SELECT * FROM pending_questions WHERE channel_type = 'c' AND platform_id = 'p' AND thread_id IS NULL AND late = 0",
+        "SELECT rowid FROM pending_questions WHERE session_id = 's' ORDER BY rowid DESC",
+    ] {
+        assert!(plan(sql).iter().all(|l| !l.starts_with("SCAN")), "{:?}", plan(sql));
+    }
+    let (session, agent) = (id("s"), id("ag-a"));
+    for which in [
+        TaskFilter { session: Some(&session), ..TaskFilter::default() },
+        TaskFilter { session: Some(&session), id: Some("t"), ..TaskFilter::default() },
+        TaskFilter { session: Some(&session), id: Some("t"), agent: Some(&agent) },
+    ] {
+        let sql = tasks::sql_for(&which);
+        let numbered = ["'t'", "'ag-a'", "'s'", "100", "0"].iter().enumerate();
+        let sql = numbered.fold(sql, |s, (n, v)| s.replace(&format!("?{}", n + 1), v));
+        assert!(plan(&sql).iter().all(|l| !l.starts_with("SCAN")), "{:?}", plan(&sql));
+    }
+}
+
+#[test]
+fn old_questions_and_denials_are_forgotten() {
+    let c = home();
+    put(&c, "q1", "s", None);
+    let (chat, agent, user) = (id("mg-one"), id("ag-a"), id("cli:u"));
+    c.deny_sender(&chat, &agent, &user, at(5)).unwrap();
+    assert_eq!(c.prune_questions(at(0)).unwrap(), 0);
+    assert_eq!(c.prune_questions(at(1_000)).unwrap(), 1);
+    assert_eq!((c.prune_denials(at(4)).unwrap(), c.prune_denials(at(6)).unwrap()), (0, 1));
+}

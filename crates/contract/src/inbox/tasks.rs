@@ -22,6 +22,8 @@ const PAUSE_FACTOR: u32 = 4;
 const CATCH_UP_MAX: u32 = 24;
 /// What is later than this was missed.
 const MISSED_AFTER: Duration = Duration::from_secs(300);
+/// A longer run that ended keeps only the beginning of its prompt.
+const ENDED_BYTES_MAX: usize = 1 << 11;
 /// Most bytes of prompt and script.
 pub const TASK_BYTES_MAX: usize = 256 << 10;
 
@@ -359,6 +361,10 @@ fn next(
     zone: &str,
 ) -> Result<(), Error> {
     let (before, series) = (old.id.clone(), old.series.clone());
+    let short = (old.content.len() > ENDED_BYTES_MAX).then(|| {
+        let prompt: String = old.task.prompt.chars().take(ENDED_BYTES_MAX / 8).collect();
+        serde_json::json!({ "prompt": prompt }).to_string()
+    });
     if rows(tx, Some(series.as_str()))?.iter().all(|row| row.id == before) {
         let next = old.follow(ended, now, zone);
         let seq = super::next_seq(tx)?;
@@ -389,12 +395,15 @@ fn next(
             note(tx, &id, seq + 2, &next, why, now)?;
         }
     }
-    // Whoever looks for ended runs that nobody continued, as v2 does, finds none.
-    tx.prepare_cached("UPDATE messages_in SET recurrence = NULL WHERE id = ?1")
-        .step("follow")?
-        .execute([&before])
-        .step("follow")
-        .map(|_| ())
+    // Whoever looks for ended runs that nobody continued, as v2 does, finds none. Prompt and script live on
+    // in the next row.
+    tx.prepare_cached(
+        "UPDATE messages_in SET recurrence = NULL, content = COALESCE(?2, content) WHERE id = ?1",
+    )
+    .step("follow")?
+    .execute(params![before, short])
+    .step("follow")
+    .map(|_| ())
 }
 
 /// Tells the agent, with its next message.

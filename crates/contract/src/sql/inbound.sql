@@ -24,6 +24,8 @@ CREATE INDEX IF NOT EXISTS idx_messages_in_series ON messages_in(series_id);
 CREATE INDEX IF NOT EXISTS idx_messages_in_pending ON messages_in(seq) WHERE status = 'pending';
 -- Addition to v2: the live row of each task.
 CREATE INDEX IF NOT EXISTS idx_messages_in_tasks ON messages_in(series_id) WHERE kind = 'task' AND status IN ('pending', 'paused');
+-- Addition to v2: what other agents wrote.
+CREATE INDEX IF NOT EXISTS idx_messages_in_letters ON messages_in(platform_id, seq) WHERE source_session_id IS NOT NULL;
 
 -- Addition to v2: tasks of this session that run in sessions of their own, for the agent to see.
 CREATE TABLE IF NOT EXISTS tasks_elsewhere (

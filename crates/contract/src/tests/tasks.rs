@@ -334,3 +334,41 @@ fn what_is_written_is_read_again() {
     let task: Task = serde_json::from_str(text).unwrap();
     assert_eq!(serde_json::to_string(&task).unwrap(), text);
 }
+
+/// A series of every minute must not keep its prompt and script once per run.
+#[test]
+fn a_run_that_ended_keeps_only_the_beginning_of_its_prompt() {
+    let long =
+        format!(r#"{{"prompt": "{}", "script": "{}"}}"#, "p".repeat(5_000), "s".repeat(50_000));
+    let mut m = made(&[task("t", eight(0), Some("* * * * *"), &long)]);
+    for n in 0..10 {
+        m.end(AckStatus::Completed, eight(n));
+    }
+    let live = m.one().task;
+    assert_eq!((live.prompt.len(), live.script.map(|s| s.len())), (5_000, Some(50_000)));
+    let conn = rusqlite::Connection::open(&m.path).unwrap();
+    let kept: i64 = conn
+        .query_row(
+            "SELECT MAX(length(content)) FROM messages_in WHERE status = 'completed'",
+            [],
+            |r| r.get(0),
+        )
+        .unwrap();
+    assert!(kept < 2_000, "{kept}");
+}
+
+/// Asked for with every message to another agent, also where that one never wrote.
+#[test]
+fn the_latest_letter_is_found_without_a_scan() {
+    let m = made(&[]);
+    let conn = rusqlite::Connection::open(&m.path).unwrap();
+    let plan: String = conn
+        .query_row(
+            "EXPLAIN QUERY PLAN SELECT content FROM messages_in WHERE channel_type = 'agent'
+             AND platform_id = 'ag' AND source_session_id IS NOT NULL ORDER BY seq DESC LIMIT 1",
+            [],
+            |r| r.get(3),
+        )
+        .unwrap();
+    assert!(plan.contains("idx_messages_in_letters"), "{plan}");
+}

@@ -12,6 +12,9 @@ use std::path::Path;
 
 struct Nothing;
 
+/// How often a box was to be measured.
+pub(crate) static MEASURED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
 #[async_trait]
 impl Driver for Nothing {
     fn name(&self) -> &'static str {
@@ -28,6 +31,10 @@ impl Driver for Nothing {
     }
     async fn wait(&self, name: &str) -> Result<Exit, DriverError> {
         Err(DriverError::Gone(name.into()))
+    }
+    async fn cpu(&self, _: &str) -> Option<nanoclaw_driver::cgroup::Cpu> {
+        MEASURED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        None
     }
     async fn list(&self, _: &str) -> Result<Vec<Running>, DriverError> {
         Ok(Vec::new())
@@ -52,7 +59,14 @@ impl Clock for Noon {
 }
 
 /// A host without channels; `boss` and `chief` own it, and their direct chats are known.
-async fn host(root: &Path) -> Started {
+pub(crate) async fn host(root: &Path) -> Started {
+    host_with(root, &[]).await
+}
+
+async fn host_with(
+    root: &Path,
+    channels: &'static [&'static nanoclaw_channel::ChannelDef],
+) -> Started {
     let config = Config {
         data: root.join("data"),
         groups: root.join("groups"),
@@ -71,7 +85,7 @@ async fn host(root: &Path) -> Started {
     };
     let started = start(HostOptions {
         config,
-        channels: &[],
+        channels,
         driver: Arc::new(Nothing),
         egress: Arc::new(Nothing),
         clock: Arc::new(Noon),
@@ -428,5 +442,170 @@ async fn what_an_agent_may_do_everywhere_is_not_for_its_own_admins() {
         let id = ask(&host, action, name).unwrap();
         assert!(matches!(decide(&host, &id, "helper", "approve"), Decided::Refused(_)));
     }
+    started.stop(Boxes::Stop).await;
+}
+
+fn packages() -> Action {
+    Action::InstallPackages {
+        agent: AgentId::parse("ag-1").unwrap(),
+        apt: vec!["jq".into()],
+        npm: Vec::new(),
+        reason: String::new(),
+    }
+}
+
+fn text(markdown: &str) -> nanoclaw_channel::Body {
+    nanoclaw_channel::Body::Text { markdown: markdown.into(), files: Vec::new() }
+}
+
+/// Too many lines wait for one approver: what was approved is done all the same.
+#[tokio::test]
+async fn a_chat_that_is_full_stops_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    let host = started.host();
+    let id = ask(&host, packages(), "out-1").unwrap();
+    let boss = host.known_dm(&UserId::parse("x:boss").unwrap()).unwrap().unwrap();
+    for n in 0..1_100 {
+        drop(host.mail(&format!("n{n}"), &boss, text("x")));
+    }
+    assert!(matches!(decide(&host, &id, "chief", "approve"), Decided::Taken(_)));
+    assert_eq!(settled(&host, &id).await.status, ApprovalStatus::Failed);
+    assert!(told(&host).iter().any(|row| row.contains("cannot install packages")));
+    started.stop(Boxes::Stop).await;
+}
+
+static OPENED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+
+struct Closed;
+
+#[async_trait]
+impl nanoclaw_channel::Channel for Closed {
+    fn capabilities(&self) -> nanoclaw_channel::Capabilities {
+        nanoclaw_channel::Capabilities {
+            threads: false,
+            edits: true,
+            reactions: true,
+            buttons: true,
+            files: true,
+            idempotent: true,
+        }
+    }
+    async fn send(
+        &self,
+        _: &nanoclaw_channel::Outgoing,
+    ) -> Result<nanoclaw_channel::Receipt, nanoclaw_channel::SendError> {
+        Err(nanoclaw_channel::SendError::Reject { why: "closed".into() })
+    }
+    async fn open_dm(&self, _: &str) -> Result<PlatformId, nanoclaw_channel::SendError> {
+        OPENED.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Err(nanoclaw_channel::SendError::Retry { after: None, why: "it hangs".into() })
+    }
+}
+
+/// Every message of a stranger asks for the owner's direct chat, and waits for it.
+#[tokio::test]
+async fn a_direct_chat_that_does_not_open_is_not_asked_for_with_every_message() {
+    static CLOSED: nanoclaw_channel::ChannelDef = nanoclaw_channel::ChannelDef {
+        name: "x",
+        start: |_| Box::pin(async { Ok(Arc::new(Closed) as Arc<dyn nanoclaw_channel::Channel>) }),
+    };
+    static ALL: [&nanoclaw_channel::ChannelDef; 1] = [&CLOSED];
+    let root = tempfile::tempdir().unwrap();
+    let started = host_with(root.path(), &ALL).await;
+    let host = started.host();
+    while host.channels.get(&ChannelType::parse("x").unwrap()).is_none() {
+        tokio::task::yield_now().await;
+    }
+    for _ in 0..3 {
+        let h = host.clone();
+        let dm = blocking(move || h.dm(&UserId::parse("x:boss").unwrap())).await.unwrap();
+        assert_eq!(dm, None);
+    }
+    assert_eq!(OPENED.load(std::sync::atomic::Ordering::SeqCst), 1);
+    started.stop(Boxes::Stop).await;
+}
+
+/// Somebody holds the inbox of one new session; others are opened meanwhile.
+#[tokio::test]
+async fn one_session_that_is_made_ready_keeps_no_other_waiting() {
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    let host = started.host();
+    let one = host.central.session(&SessionId::parse("sess-1").unwrap()).unwrap().unwrap();
+    let two = Session { id: SessionId::parse("sess-2").unwrap(), chat: None, ..one.clone() };
+    let dir = nanoclaw_contract::dir::SessionDir::new(&host.config.data, &one.agent, &one.id);
+    let inbound = dir.unwrap().inbound();
+    std::fs::create_dir_all(inbound.parent().unwrap()).unwrap();
+    let holder = rusqlite::Connection::open(inbound).unwrap();
+    holder.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
+    let h = host.clone();
+    let waits = std::thread::spawn(move || h.files(&one).map(drop));
+    std::thread::sleep(Duration::from_millis(300));
+    let began = std::time::Instant::now();
+    host.files(&two).unwrap();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    drop(holder);
+    waits.join().unwrap().unwrap();
+    started.stop(Boxes::Stop).await;
+}
+
+/// A clean stop that leaves boxes running must not forget who stands in line for one.
+#[tokio::test]
+async fn who_stands_in_line_when_the_host_stops_is_looked_at_by_the_next() {
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    let host = started.host();
+    host.slots.adopt(&SessionId::parse("sess-other").unwrap());
+    let id = SessionId::parse("sess-1").unwrap();
+    host.tell_agent(&id, "k", "work", true).unwrap();
+    while host.slots.wanted() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    started.stop(Boxes::Leave).await;
+    assert_eq!(host.central.due_sessions(Noon.now(), 10).unwrap(), [id]);
+}
+
+/// The notice of a task that paused itself is sent once, also when its line was pruned since.
+#[tokio::test]
+async fn a_task_that_paused_itself_says_so_once() {
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    let host = started.host();
+    let session = host.central.session(&SessionId::parse("sess-1").unwrap()).unwrap().unwrap();
+    let files = host.files(&session).unwrap();
+    files
+        .push(nanoclaw_contract::message::NewIn {
+            id: ids::MessageId::parse("t").unwrap(),
+            kind: nanoclaw_contract::message::InKind::Task,
+            timestamp: Noon.now(),
+            process_after: None,
+            recurrence: Some("0 9 * * *".into()),
+            trigger: nanoclaw_contract::message::Trigger::Wake,
+            reply: None,
+            content: r#"{"prompt": "p", "why": "it failed"}"#.into(),
+            source: None,
+            on_wake: false,
+        })
+        .unwrap();
+    let pause = nanoclaw_contract::inbox::Order::Pause;
+    files.with(|i| i.order_task("t", &pause, Noon.now(), "UTC")).unwrap().unwrap();
+    crate::tasks::recover(&host, &session).unwrap();
+    assert_eq!(lines(&host, "boss").len(), 1);
+    let conn = rusqlite::Connection::open(host.config.data.join("v2.db")).unwrap();
+    conn.execute("DELETE FROM mail", []).unwrap();
+    crate::tasks::recover(&host, &session).unwrap();
+    assert_eq!(lines(&host, "boss").len(), 0);
+    started.stop(Boxes::Stop).await;
+}
+
+#[tokio::test]
+async fn as_many_files_may_be_open_as_the_machine_allows() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(1_000), ..files }).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    assert_eq!(getrlimit(Resource::Nofile).current, files.maximum);
     started.stop(Boxes::Stop).await;
 }

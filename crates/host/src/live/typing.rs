@@ -10,6 +10,7 @@ use nanoclaw_contract::ids::Address;
 use nanoclaw_contract::pulse::{BEAT, Phase};
 use std::collections::BTreeSet;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// A working runner of ours that shows no pulse for so long is not at it.
@@ -30,38 +31,51 @@ impl Live<'_> {
     /// Shows it anew every few seconds, and takes it back at once when the agent is not at it.
     pub(super) async fn show_typing(&mut self, at_work: bool) {
         if !at_work {
-            return self.shown_only_in(&BTreeSet::new()).await;
+            return self.shown_only_in(&BTreeSet::new());
         }
         if self.typed.elapsed() < TYPING_EVERY {
             return;
         }
         self.typed = Instant::now();
         let waiting = self.waiting().await;
-        self.shown_only_in(&waiting).await;
-        for address in waiting {
-            lock(&self.handle.typing).insert(address.clone());
-            self.host.typing(&address, Typing::On).await;
+        self.shown_only_in(&waiting);
+        lock(&self.handle.typing).extend(waiting.iter().cloned());
+        if self.showing.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.show(waiting.into_iter().collect(), Typing::On);
         }
     }
 
     /// A turn ended: it is shown on only where somebody still waits.
-    pub(super) async fn typing_ended(&self) {
+    pub(super) async fn typing_ended(&mut self) {
         if !lock(&self.handle.typing).is_empty() {
             let waiting = self.waiting().await;
-            self.shown_only_in(&waiting).await;
+            self.shown_only_in(&waiting);
         }
     }
 
-    pub(super) async fn shown_only_in(&self, still: &BTreeSet<Address>) {
-        let over: Vec<_> = {
+    pub(super) fn shown_only_in(&mut self, still: &BTreeSet<Address>) {
+        let over: Vec<Address> = {
             let mut shown = lock(&self.handle.typing);
             let over = shown.difference(still).cloned().collect();
             shown.retain(|at| still.contains(at));
             over
         };
-        for address in over {
-            self.host.typing(&address, Typing::Off).await;
+        if !over.is_empty() {
+            self.show(over, Typing::Off);
         }
+    }
+
+    /// In the order of the calls, but no message waits for it.
+    fn show(&mut self, at: Vec<Address>, typing: Typing) {
+        let (host, before) = (self.host.clone(), self.showing.take());
+        self.showing = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                drop(before.await);
+            }
+            for address in at {
+                host.typing(&address, typing).await;
+            }
+        }));
     }
 
     async fn waiting(&self) -> BTreeSet<Address> {

@@ -57,3 +57,19 @@ async fn the_kernel_says_when_somebody_waits() {
     assert!(threads.into_iter().all(|thread| thread.join().is_ok()));
     assert!(matches!(told, Ok(Ok(_))), "no notice while {many} threads wanted every CPU");
 }
+
+#[tokio::test]
+async fn what_cannot_be_measured_is_not_asked_for_at_every_look() {
+    use crate::approvals::tests::{MEASURED, host};
+    let root = tempfile::tempdir().unwrap();
+    let started = host(root.path()).await;
+    let host = started.host();
+    let id = nanoclaw_contract::ids::SessionId::parse("sess-1").unwrap();
+    host.central.put_box(&id, "box", "nothing", host.clock.now()).unwrap();
+    let mut boxes = Boxes::new();
+    for _ in 0..3 {
+        refresh(&host, &mut boxes).await.unwrap();
+    }
+    assert_eq!(MEASURED.load(std::sync::atomic::Ordering::SeqCst), 1);
+    started.stop(crate::Boxes::Stop).await;
+}

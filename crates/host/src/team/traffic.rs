@@ -54,8 +54,15 @@ impl Traffic {
     pub(crate) fn admit(&mut self, from: &AgentId, to: &AgentId, now: Timestamp) -> Verdict {
         // What is quiet for so long is as if it had never been.
         let quiet = |at: Timestamp| passed(at, now) >= BRAKE_FOR;
-        self.ways.retain(|_, way| !quiet(way.as_of));
-        self.pairs.retain(|_, pair| !quiet(pair.last));
+        // A clock that was set back must not stop anybody for as long.
+        self.ways.retain(|_, way| {
+            way.as_of = way.as_of.min(now);
+            !quiet(way.as_of)
+        });
+        self.pairs.retain(|_, pair| {
+            pair.last = pair.last.min(now);
+            !quiet(pair.last)
+        });
         let (a, b) = if from <= to { (from, to) } else { (to, from) };
         let pair =
             self.pairs.entry((a.clone(), b.clone())).or_insert(Pair { exchanged: 0, last: now });
@@ -65,7 +72,7 @@ impl Traffic {
         let way =
             self.ways.entry((from.clone(), to.clone())).or_insert(Way { left: BURST, as_of: now });
         let earned = passed(way.as_of, now).as_secs_f64() / EARN_ONE.as_secs_f64();
-        (way.left, way.as_of) = ((way.left + earned).min(BURST), way.as_of.max(now));
+        (way.left, way.as_of) = ((way.left + earned).min(BURST), now);
         if way.left < 1.0 {
             return Verdict::Wait(EARN_ONE.mul_f64(1.0 - way.left));
         }

@@ -70,3 +70,12 @@ fn slow_partners_are_stopped_too_and_silent_ones_are_forgotten() {
     assert_eq!(t.admit(&id("x"), &id("y"), at(29 * 120_000 + 600_000)), Verdict::Pass);
     assert_eq!((t.ways.len(), t.pairs.len()), (1, 1));
 }
+
+#[test]
+fn a_clock_that_is_set_back_stops_nobody_for_as_long() {
+    let (mut t, day) = (Traffic::default(), 86_400_000);
+    run(&mut t, "a", "b", day);
+    assert_eq!(run(&mut t, "b", "a", day), (9, Verdict::Last));
+    assert_eq!(run(&mut t, "a", "b", 0), (0, Verdict::Braked));
+    assert_eq!(run(&mut t, "a", "b", 600_000).0, 20, "ten minutes are ten minutes");
+}
