@@ -15,8 +15,9 @@ use nanoclaw_admin::wire::{Code, Failure, Frame, Request};
 use nanoclaw_central::{CliScope, Session};
 use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId};
 use nanoclaw_contract::message::{InKind, NewIn, Trigger};
+use regex::Regex;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// Longest id of a request.
 const REQUEST_ID_BYTES_MAX: usize = 200;
@@ -53,7 +54,7 @@ pub(crate) async fn from_box(
         recurrence: None,
         trigger: Trigger::Context,
         reply: None,
-        content: content.to_string(),
+        content: hide(&content.to_string()),
         source: None,
         on_wake: false,
     };
@@ -64,6 +65,12 @@ pub(crate) async fn from_box(
         Ok(Outcome::Sent(None))
     })
     .await
+}
+
+/// No agent learns the id of a request, wherever it stands: it decides something.
+fn hide(text: &str) -> String {
+    static ID: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("ap-[0-9a-f]{32}").ok());
+    ID.as_ref().map_or_else(String::new, |id| id.replace_all(text, "ap-…").into_owned())
 }
 
 async fn answer(
@@ -164,3 +171,6 @@ pub(crate) async fn run_approved(
     };
     done.await.map_err(|failure| failure.message)
 }
+
+#[cfg(test)]
+mod tests;
