@@ -215,7 +215,7 @@ fn roles_and_memberships_follow_the_person() {
 fn long_messages_of_strangers_do_not_fill_the_disk() {
     let central = central();
     central.open_approval(&request("a", 1), &[], at(0)).unwrap();
-    let (its, long) = (id::<ApprovalId>("ap-a"), "ü".repeat(200_000));
+    let (its, long) = (id::<ApprovalId>("ap-a"), "ü".repeat(1_600_000));
     for (name, held) in [("m1", Hold::Held), ("m2", Hold::Held), ("m3", Hold::Full)] {
         assert_eq!(central.hold_message(&its, name, &long).unwrap(), held, "{name}");
     }
