@@ -88,6 +88,8 @@ async fn main() -> anyhow::Result<ExitCode> {
         // A bench without a driver of its own uses the one that needs no engine.
         let on = if bench.per_driver { drivers.as_slice() } else { &DRIVERS[..1] };
         for driver in on {
+            // What one bench left for the disk is not for the next to wait for.
+            rustix::fs::sync();
             if let Err(e) = (bench.run)(&mut report, driver).await {
                 report.failed(&format!("{}, {driver}", bench.name), &e);
             }
