@@ -42,8 +42,8 @@ const WAY: [&str; 7] = [
 const DEBIAN: &str = r#"
 ulimit -f "$1"; shift
 command -v apt-get >/dev/null || { echo 'this machine has no apt-get; Debian packages need one, or the driver docker'; exit 1; }
-apt="apt-get -q -y -o Dir::State=/work/apt/state -o Dir::State::status=/var/lib/dpkg/status
-  -o Dir::Cache=/work/apt/cache -o Debug::NoLocking=1 -o Acquire::Retries=1"
+apt="apt-get -q -y -o Dir::State=/fetch/apt/state -o Dir::State::status=/var/lib/dpkg/status
+  -o Dir::Cache=/fetch/apt/cache -o Debug::NoLocking=1 -o Acquire::Retries=1"
 mkdir -p tools apt/state/lists/partial apt/cache/archives/partial
 $apt update
 $apt install --download-only --no-install-recommends -- "$@"
@@ -57,7 +57,7 @@ const NPM: &str = r#"
 ulimit -f "$1"; shift
 command -v npm >/dev/null || { echo 'this machine has no npm; install it, or use the driver docker'; exit 1; }
 mkdir -p tools/npm
-npm install --global --prefix /work/tools/npm --ignore-scripts --no-audit --no-fund \
+npm install --global --prefix /fetch/tools/npm --ignore-scripts --no-audit --no-fund \
   --fetch-retries=1 -- "$@"
 "#;
 /// Folders to search first, by variable; `*` stands for one folder of any name.
@@ -163,12 +163,12 @@ fn fetcher(
         command.args(["--ro-bind-try", dir, dir]);
     }
     command.args(["--proc", "/proc", "--dev", "/dev", "--perms", "1777", "--tmpfs", "/tmp"]);
-    command.arg("--bind").arg(work).args(["/work", "--chdir", "/work"]);
+    command.arg("--bind").arg(work).args(["/fetch", "--chdir", "/fetch"]);
     let way = WAY.iter().filter_map(|key| Some((*key, std::env::var(key).ok()?)));
     let ca = Path::new(SYSTEM_CA).exists().then(|| ("NODE_EXTRA_CA_CERTS", SYSTEM_CA.to_owned()));
     let fixed = [
         ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-        ("HOME", "/work/home"),
+        ("HOME", "/fetch/home"),
         ("LANG", "C.UTF-8"),
         ("DEBIAN_FRONTEND", "noninteractive"),
     ];
