@@ -541,10 +541,15 @@ async fn one_session_that_is_made_ready_keeps_no_other_waiting() {
     holder.execute_batch("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE").unwrap();
     let h = host.clone();
     let waits = std::thread::spawn(move || h.files(&one).map(drop));
-    std::thread::sleep(Duration::from_millis(300));
+    // Whenever the other begins to wait, this one is through before it ends: it waits for the holder.
     let began = std::time::Instant::now();
-    host.files(&two).unwrap();
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    while began.elapsed() < Duration::from_millis(500) {
+        let asked = std::time::Instant::now();
+        host.files(&two).unwrap();
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        std::thread::yield_now();
+    }
+    assert!(!waits.is_finished(), "the other did not wait");
     drop(holder);
     waits.join().unwrap().unwrap();
     started.stop(Boxes::Stop).await;
