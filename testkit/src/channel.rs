@@ -17,15 +17,21 @@ use tokio::sync::{mpsc, oneshot};
 
 /// The channel `fake`, a chat: its threads are conversations, questions have buttons.
 pub const CHANNEL: ChannelDef =
-    ChannelDef { name: "fake", start: |s| Box::pin(start(s, "fake", ALL)) };
+    ChannelDef { name: "fake", settings: &[], start: |s| Box::pin(start(s, "fake", ALL)) };
 
 /// The channel `fakemail`, like e-mail: its threads are conversations, nothing can be changed or pressed.
-pub const MAIL: ChannelDef =
-    ChannelDef { name: "fakemail", start: |s| Box::pin(start(s, "fakemail", LETTERS)) };
+pub const MAIL: ChannelDef = ChannelDef {
+    name: "fakemail",
+    settings: &[],
+    start: |s| Box::pin(start(s, "fakemail", LETTERS)),
+};
 
 /// The channel `fakehook`, like a webhook: plain text in and out.
-pub const HOOK: ChannelDef =
-    ChannelDef { name: "fakehook", start: |s| Box::pin(start(s, "fakehook", LINES)) };
+pub const HOOK: ChannelDef = ChannelDef {
+    name: "fakehook",
+    settings: &[],
+    start: |s| Box::pin(start(s, "fakehook", LINES)),
+};
 
 /// Every channel of the platform.
 pub static CHANNELS: [&ChannelDef; 3] = [&CHANNEL, &MAIL, &HOOK];
@@ -37,6 +43,10 @@ const ALL: Capabilities = Capabilities {
     buttons: true,
     files: true,
     idempotent: true,
+    typing: true,
+    file_in_max: 64 << 20,
+    file_out_max: 64 << 20,
+    ..Capabilities::TEXT
 };
 const LETTERS: Capabilities =
     Capabilities { edits: false, reactions: false, buttons: false, ..ALL };
@@ -168,7 +178,13 @@ fn inbound(channel: &str, said: Said) -> Result<Inbound, String> {
         files: said
             .files
             .into_iter()
-            .map(|f| InFile { kind: f.kind, name: f.name, mime: Some(f.mime), bytes: f.bytes })
+            .map(|f| InFile {
+                kind: f.kind,
+                name: f.name,
+                mime: Some(f.mime),
+                bytes: f.bytes,
+                missing: None,
+            })
             .collect(),
         reply_to: None,
         only_for: None,

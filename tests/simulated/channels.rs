@@ -7,6 +7,7 @@ use nanoclaw_testkit::channel::{CHANNEL, CHANNELS};
 /// The e-mail channel before its password was set.
 const NOT_SET_UP: ChannelDef = ChannelDef {
     name: "fakemail",
+    settings: &[],
     start: |_| Box::pin(async { Err(StartError::NotConfigured("set FAKEMAIL_PASSWORD".into())) }),
 };
 static ONE_DOWN: [&ChannelDef; 2] = [&CHANNEL, &NOT_SET_UP];

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use tokio::net::{UnixListener, UnixStream};
 
 /// The channel, for the list of an install.
-pub const CHANNEL: ChannelDef = ChannelDef { name: NAME, start };
+pub const CHANNEL: ChannelDef = ChannelDef { name: NAME, settings: &[], start };
 
 const NAME: &str = "cli";
 
@@ -97,12 +97,14 @@ async fn bind(socket: &Path) -> Result<UnixListener, StartError> {
 impl Channel for Terminal {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            threads: false,
             edits: true,
             reactions: true,
-            buttons: false,
             files: true,
             idempotent: true,
+            typing: true,
+            file_in_max: wire::FILES_BYTES_MAX as u64,
+            file_out_max: wire::FILES_BYTES_MAX as u64,
+            ..Capabilities::TEXT
         }
     }
 

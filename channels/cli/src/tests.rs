@@ -32,6 +32,10 @@ impl Ingress for Host {
         Ok(())
     }
 
+    async fn change(&self, _: nanoclaw_channel::Change) -> Result<(), IngressError> {
+        unreachable!("a terminal changes nothing")
+    }
+
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
         self.answers.send(answer).unwrap();
         Ok(self.outcome.lock().unwrap().clone())
@@ -49,7 +53,13 @@ pub(crate) struct Home {
 
 async fn open(data: &Path, host: &Arc<Host>) -> nanoclaw_channel::Started {
     let ingress: Arc<dyn Ingress> = Arc::clone(host) as Arc<dyn Ingress>;
-    (CHANNEL.start)(Start { ingress, data: data.to_owned(), setting: Arc::new(|_| None) }).await
+    (CHANNEL.start)(Start {
+        ingress,
+        data: data.to_owned(),
+        setting: Arc::new(|_| None),
+        report: Arc::new(|_| {}),
+    })
+    .await
 }
 
 impl Home {

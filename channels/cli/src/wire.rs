@@ -373,6 +373,7 @@ pub fn unpack(files: Vec<Upload>) -> Result<Vec<InFile>, String> {
             name: file.name,
             mime: mime.map(str::to_owned),
             bytes,
+            missing: None,
         });
     }
     if unpacked.iter().map(|f| f.bytes.len()).sum::<usize>() > FILES_BYTES_MAX {

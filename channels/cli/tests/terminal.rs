@@ -31,6 +31,10 @@ impl Ingress for Host {
         self.0.send(message).map_err(|e| IngressError(e.to_string()))
     }
 
+    async fn change(&self, _: nanoclaw_channel::Change) -> Result<(), IngressError> {
+        unreachable!("a terminal changes nothing")
+    }
+
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
         self.1.send(answer).map_err(|e| IngressError(e.to_string()))?;
         Ok(AnswerOutcome::Taken { label: "approved".into() })
@@ -115,7 +119,12 @@ async fn a_person_talks_to_an_agent() {
     let (pushed_to, mut pushed) = mpsc::unbounded_channel();
     let (answers_to, mut answers) = mpsc::unbounded_channel();
     let ingress: Arc<dyn Ingress> = Arc::new(Host(pushed_to, answers_to));
-    let start = Start { ingress, data: dir.path().to_owned(), setting: Arc::new(|_| None) };
+    let start = Start {
+        ingress,
+        data: dir.path().to_owned(),
+        setting: Arc::new(|_| None),
+        report: Arc::new(|_| {}),
+    };
     let channel: Arc<dyn Channel> = (CHANNEL.start)(start).await.unwrap();
 
     let mut terminal = Terminal::open(dir.path());
@@ -174,7 +183,12 @@ async fn a_script_gets_the_answer_on_standard_output_and_the_code() {
     let (pushed_to, mut pushed) = mpsc::unbounded_channel();
     let (answers_to, _answers) = mpsc::unbounded_channel();
     let ingress: Arc<dyn Ingress> = Arc::new(Host(pushed_to, answers_to));
-    let start = Start { ingress, data: dir.path().to_owned(), setting: Arc::new(|_| None) };
+    let start = Start {
+        ingress,
+        data: dir.path().to_owned(),
+        setting: Arc::new(|_| None),
+        report: Arc::new(|_| {}),
+    };
     let channel: Arc<dyn Channel> = (CHANNEL.start)(start).await.unwrap();
     let agent = async {
         let heard = next("the script's message", &mut pushed).await;

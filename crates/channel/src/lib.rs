@@ -24,8 +24,23 @@ use std::time::Duration;
 pub struct ChannelDef {
     /// Its name and channel type.
     pub name: &'static str,
+    /// What must and may be set, for people who set it up.
+    pub settings: &'static [SettingSpec],
     /// Connects it. Called again, with backoff, when it fails.
     pub start: fn(Start) -> StartFuture,
+}
+
+/// A setting that a channel reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SettingSpec {
+    /// Its name in the environment file.
+    pub name: &'static str,
+    /// What it is and where to get it, in one line.
+    pub what: &'static str,
+    /// Whether the channel cannot start without it.
+    pub required: bool,
+    /// Whether it must never be shown.
+    pub secret: bool,
 }
 
 /// A channel that was connected, or why not.
@@ -43,6 +58,33 @@ pub struct Start {
     pub data: PathBuf,
     /// Reads a setting, such as a token.
     pub setting: Setting,
+    /// Tells how the channel is, from now until it is stopped, also while it still starts.
+    pub report: Report,
+}
+
+/// Tells the host how a channel is. Telling the same twice is telling it once.
+pub type Report = Arc<dyn Fn(Health) + Send + Sync>;
+
+/// How a channel is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It hears and can send.
+    Up,
+    /// It lost its connection and is getting it back; what is to be sent waits.
+    Reconnecting {
+        /// What happened.
+        why: String,
+    },
+    /// Somebody must do something that only a person can, such as scan a code. The owner is told.
+    Needs {
+        /// What to do, as the owner reads it; several lines if need be.
+        what: String,
+    },
+    /// It cannot go on as it is set up. The owner is told.
+    Broken {
+        /// What is wrong and what to change.
+        why: String,
+    },
 }
 
 /// Reads a setting by its name.
@@ -77,6 +119,33 @@ pub struct Capabilities {
     pub files: bool,
     /// Whether sending the same key twice shows one message.
     pub idempotent: bool,
+    /// Whether people see that the agent types.
+    pub typing: bool,
+    /// Whether what was said in a thread before can be read.
+    pub history: bool,
+    /// Largest file that comes in, in bytes; larger ones arrive as [`InFile::missing`].
+    pub file_in_max: u64,
+    /// Largest file that goes out, in bytes.
+    pub file_out_max: u64,
+    /// Longest text of one message; longer ones are split.
+    pub text_max: Option<(usize, split::Unit)>,
+}
+
+impl Capabilities {
+    /// A platform that shows text and nothing else.
+    pub const TEXT: Self = Self {
+        threads: false,
+        edits: false,
+        reactions: false,
+        buttons: false,
+        files: false,
+        idempotent: false,
+        typing: false,
+        history: false,
+        file_in_max: 0,
+        file_out_max: 0,
+        text_max: None,
+    };
 }
 
 /// A live channel.
@@ -101,6 +170,13 @@ pub trait Channel: Send + Sync + 'static {
     /// The direct chat with a person, opened if need be.
     async fn open_dm(&self, handle: &str) -> Result<PlatformId, SendError> {
         PlatformId::parse(handle).map_err(|e| SendError::Reject { why: e.to_string() })
+    }
+
+    /// What was said in a thread before `before`, the oldest first, at most `max` messages: what an agent
+    /// needs to know that is asked into a conversation which began without it. Best effort.
+    async fn history(&self, at: &Address, before: &PlatformMessageId, max: usize) -> Vec<Inbound> {
+        let _ = (at, before, max);
+        Vec::new()
     }
 
     /// What people call a chat.
@@ -218,6 +294,10 @@ pub trait Ingress: Send + Sync + 'static {
     /// platform may be told "received". An error means: not received, deliver it again.
     async fn push(&self, message: Inbound) -> Result<(), IngressError>;
 
+    /// Takes a change to a message that was said before. Returns as [`Ingress::push`] does. A change of what
+    /// no agent ever saw is taken and ignored.
+    async fn change(&self, change: Change) -> Result<(), IngressError>;
+
     /// Takes the answer to a question.
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError>;
 }
@@ -255,6 +335,39 @@ pub struct Inbound {
     pub reply_to: Option<Quote>,
     /// The one agent it is for, where the channel knows; others are not asked.
     pub only_for: Option<String>,
+}
+
+/// What happened to a message that was said before, by a person or by an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where the message is.
+    pub at: Address,
+    /// What the platform calls this event, or something made of it; a redelivery has the same.
+    pub id: PlatformMessageId,
+    /// The message.
+    pub message: PlatformMessageId,
+    /// When.
+    pub timestamp: Timestamp,
+    /// Who did it.
+    pub sender: Sender,
+    /// What was done.
+    pub what: What,
+}
+
+/// What was done to a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum What {
+    /// It has a new text, whole.
+    Edited(String),
+    /// It was taken back.
+    Deleted,
+    /// Somebody reacted to it.
+    Reacted {
+        /// The character, or the platform's shortcode without colons.
+        emoji: String,
+        /// Whether the reaction was taken back.
+        removed: bool,
+    },
 }
 
 /// Who said it.
@@ -296,6 +409,8 @@ pub struct InFile {
     /// Its bytes; never written into JSON.
     #[serde(skip)]
     pub bytes: Vec<u8>,
+    /// Why the bytes are not here, such as a file over the limit: the agent and the sender are told this.
+    pub missing: Option<String>,
 }
 
 /// The answer to a question.

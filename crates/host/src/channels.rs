@@ -1,7 +1,7 @@
 //! The channels of this install: each connects by itself and delays nobody.
 
 use crate::{Host, lock};
-use nanoclaw_channel::{Channel, ChannelDef, Start, StartError};
+use nanoclaw_channel::{Channel, ChannelDef, Health, Report, Start, StartError};
 use nanoclaw_contract::ids::ChannelType;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -82,6 +82,16 @@ impl Channels {
     }
 }
 
+/// What the channel tells of itself while it runs.
+pub(crate) fn report(host: &Arc<Host>, name: &'static str) -> Report {
+    let host = Arc::downgrade(host);
+    Arc::new(move |health| {
+        if let (Some(host), Ok(name)) = (host.upgrade(), ChannelType::parse(name)) {
+            host.channel_health(&name, health);
+        }
+    })
+}
+
 /// Connects a channel, again and again, until it is up or cannot be.
 pub(crate) async fn connect(host: Arc<Host>, def: &'static ChannelDef, start: Start) {
     let Ok(name) = ChannelType::parse(def.name) else { return };
@@ -118,6 +128,10 @@ pub(crate) async fn connect(host: Arc<Host>, def: &'static ChannelDef, start: St
 }
 
 impl Host {
+    fn channel_health(&self, name: &ChannelType, health: Health) {
+        tracing::info!(channel = %name, ?health, "channel");
+    }
+
     /// A channel is up: what waited for it goes out now, not at its next retry.
     async fn wake_waiting_for(self: &Arc<Self>, channel: &ChannelType) {
         let (host, channel) = (self.clone(), channel.clone());

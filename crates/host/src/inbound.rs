@@ -14,7 +14,8 @@ use nanoclaw_central::{
     UnknownSenderPolicy, Wiring,
 };
 use nanoclaw_channel::{
-    Answer, AnswerOutcome, ChatKind, InFile, Inbound, Ingress, IngressError, Mention, Sender,
+    Answer, AnswerOutcome, Change, ChatKind, InFile, Inbound, Ingress, IngressError, Mention,
+    Sender,
 };
 use nanoclaw_contract::content::{self, Attachment};
 use nanoclaw_contract::dir::{FILE_BYTES_MAX, FILES_MAX};
@@ -37,6 +38,10 @@ impl Ingress for Door {
             return Err(IngressError("the host is stopping".into()));
         }
         push(&self.0, message).await.map_err(|e| IngressError(e.to_string()))
+    }
+
+    async fn change(&self, change: Change) -> Result<(), IngressError> {
+        Err(IngressError(format!("a change of {} is not taken yet", change.message)))
     }
 
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {

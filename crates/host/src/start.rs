@@ -99,6 +99,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
             ingress: Arc::new(inbound::Door(host.clone())),
             data: host.config.data.clone(),
             setting: setting.clone(),
+            report: channels::report(&host, def.name),
         };
         tokio::spawn(channels::connect(host.clone(), def, start));
     }

@@ -237,6 +237,7 @@ impl Post<'_> {
                 name: f.name.clone(),
                 mime: None,
                 bytes: f.bytes.clone(),
+                missing: None,
             })
             .collect();
         let chat = Chat {

@@ -483,12 +483,9 @@ struct Closed;
 impl nanoclaw_channel::Channel for Closed {
     fn capabilities(&self) -> nanoclaw_channel::Capabilities {
         nanoclaw_channel::Capabilities {
-            threads: false,
             edits: true,
-            reactions: true,
             buttons: true,
-            files: true,
-            idempotent: true,
+            ..nanoclaw_channel::Capabilities::TEXT
         }
     }
     async fn send(
@@ -508,6 +505,7 @@ impl nanoclaw_channel::Channel for Closed {
 async fn a_direct_chat_that_does_not_open_is_not_asked_for_with_every_message() {
     static CLOSED: nanoclaw_channel::ChannelDef = nanoclaw_channel::ChannelDef {
         name: "x",
+        settings: &[],
         start: |_| Box::pin(async { Ok(Arc::new(Closed) as Arc<dyn nanoclaw_channel::Channel>) }),
     };
     static ALL: [&nanoclaw_channel::ChannelDef; 1] = [&CLOSED];

@@ -1,0 +1,1 @@
+//! The cases that every channel is held to, whatever the platform.
