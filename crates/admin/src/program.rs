@@ -84,12 +84,14 @@ fn build_log(socket: &Path, request: &Request) -> Option<PathBuf> {
     Some(socket.parent()?.join(format!("logs/build-{agent}.log")))
 }
 
-/// Shows what was added. A build begins its log anew.
+/// Shows the lines that were added. A build begins its log anew.
 fn progress(log: &Path, shown: &mut Vec<u8>, err: &mut dyn Write) {
-    let Ok(all) = std::fs::read(log) else { return };
+    let Ok(mut all) = std::fs::read(log) else { return };
+    all.truncate(all.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
     let fresh = all.strip_prefix(shown.as_slice()).unwrap_or(&all);
-    let text = String::from_utf8_lossy(fresh);
-    drop(write!(err, "{}", print::clean_lines(&text)).and_then(|()| err.flush()));
+    if !fresh.is_empty() {
+        drop(writeln!(err, "{}", print::clean_lines(&String::from_utf8_lossy(fresh))));
+    }
     *shown = all;
 }
 

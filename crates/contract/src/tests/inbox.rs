@@ -7,6 +7,7 @@ use crate::message::{AckStatus, DeliveredStatus, InStatus, NewIn, Trigger};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 struct Made {
     _temp: tempfile::TempDir,
