@@ -159,7 +159,8 @@ async fn silent(start: Start) -> Result<Arc<dyn Channel>, StartError> {
     Ok(Arc::new(Silent((CHANNEL.start)(start).await?)))
 }
 
-const SILENT: ChannelDef = ChannelDef { name: "fake", start: |s| Box::pin(silent(s)) };
+const SILENT: ChannelDef =
+    ChannelDef { name: "fake", settings: &[], start: |s| Box::pin(silent(s)) };
 static ONLY_SILENT: [&ChannelDef; 1] = [&SILENT];
 
 /// A platform that does not answer is not waited for without end, and the message is answered all the same.
