@@ -826,7 +826,9 @@ impl<'a> Live<'a> {
         self.host.egress.close(&self.session.id).await;
         // Whatever handle the old file had, the next look opens it anew.
         self.reader = None;
-        self.look().await?;
+        if !self.condemned {
+            self.look().await?;
+        }
         let claims = self.unfinished().await;
         fault::point("host.box.ended");
         let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());
