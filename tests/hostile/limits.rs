@@ -1,5 +1,6 @@
 //! What an agent's own limits do to a real box, and what becomes of a container that strains at them.
 
+use super::bombs::{FORKS, MEMORY};
 use super::{Bad, SOON, Ward};
 use anyhow::{Context as _, ensure};
 
@@ -75,8 +76,8 @@ async fn an_agents_own_limits_hold_in_docker() -> anyhow::Result<()> {
 #[tokio::test]
 async fn a_container_that_strains_is_quarantined() -> anyhow::Result<()> {
     let all = [
-        ("memory", "while :; do tail /dev/zero; done\n", "it uses more memory than it may"),
-        ("forks", "while :; do (sleep 1 &) 2>/dev/null; done\n", "it starts processes without end"),
+        ("memory", MEMORY, "it uses more memory than it may"),
+        ("forks", FORKS, "it starts processes without end"),
         ("output", "exec yes </dev/null\n", "it writes output without end"),
     ];
     let names = all.map(|(name, ..)| name);

@@ -829,6 +829,8 @@ impl<'a> Live<'a> {
         if !self.condemned {
             self.look().await?;
         }
+        // Once the box is off the list somebody may clear what this task knows.
+        self.condemned |= self.quarantined().await?.is_some();
         let claims = self.unfinished().await;
         fault::point("host.box.ended");
         let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());
