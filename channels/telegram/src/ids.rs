@@ -26,7 +26,7 @@ impl Place {
     pub(crate) fn address(self) -> Option<Address> {
         let Self { chat, topic } = self;
         Some(Address {
-            channel_type: ChannelType::parse(crate::CHANNEL.name).ok()?,
+            channel_type: ChannelType::parse(crate::NAME).ok()?,
             platform_id: platform_id(chat)?,
             thread_id: match topic {
                 Some(topic) => Some(ThreadId::parse(format!("telegram:{chat}:{topic}")).ok()?),

@@ -35,9 +35,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use wire::{Call, Chat, User};
 
+const NAME: &str = "telegram";
+
 /// The channel.
 pub const CHANNEL: ChannelDef = ChannelDef {
-    name: "telegram",
+    name: NAME,
     settings: &[
         SettingSpec {
             name: "TELEGRAM_BOT_TOKEN",
@@ -93,7 +95,7 @@ async fn connect(start: Start) -> Started {
     let base = (start.setting)("TELEGRAM_API_BASE_URL");
     let api = Api::new(base.as_deref().unwrap_or("https://api.telegram.org"), token.trim())?;
     let me: User = api.call("getMe", &Call::default()).await?;
-    let store = Store::open(&start.data, CHANNEL.name).await?;
+    let store = Store::open(&start.data, NAME).await?;
     let moved = store.list("moved:").await?.into_iter().filter_map(|(from, to)| {
         Some((from.strip_prefix("moved:")?.parse().ok()?, to.parse().ok()?))
     });

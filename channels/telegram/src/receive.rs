@@ -134,7 +134,7 @@ impl Receiver {
             // Told by the call itself.
             401 | 404 => return Some(BROKEN_WAIT),
             409 if why.contains("webhook") => {
-                let _: Result<bool, _> = self.bot.call("deleteWebhook", &Call::default()).await;
+                drop(self.bot.call::<bool>("deleteWebhook", &Call::default()).await);
             }
             409 => {
                 self.conflicts += 1;
@@ -300,7 +300,7 @@ impl Receiver {
         let choice = question
             .as_ref()
             .and_then(|q| q.options.get(data.rsplit_once(':')?.1.parse::<usize>().ok()?));
-        let outcome = match (&question, choice, ChannelType::parse(crate::CHANNEL.name)) {
+        let outcome = match (&question, choice, ChannelType::parse(crate::NAME)) {
             (Some(question), Some(choice), Ok(channel)) => {
                 let answer = Answer {
                     question: question.question_id.clone(),
