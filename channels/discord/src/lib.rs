@@ -28,7 +28,7 @@ use receive::{Receiver, Rooms};
 use rest::Rest;
 use send::Sender;
 use serde_json::json;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -92,6 +92,7 @@ async fn connect(start: Start) -> Result<Discord, StartError> {
         gateway: (start.setting)("DISCORD_GATEWAY_URL"),
         rooms: Mutex::new(Rooms::default()),
         up: Notify::new(),
+        ended: OnceLock::new(),
     });
     let up = receiver.up.notified();
     let reading = tokio::spawn(receiver.clone().run()).abort_handle();
@@ -103,8 +104,8 @@ async fn connect(start: Start) -> Result<Discord, StartError> {
     if tokio::time::timeout(UP_WITHIN, up).await.is_err() {
         return Err(StartError::Unreachable("Discord's gateway does not greet".into()));
     }
-    if channel.reading.is_finished() {
-        return Err(StartError::Broken("Discord does not let the bot in; see the log".into()));
+    if let Some(why) = channel.receiver.ended.get() {
+        return Err(StartError::Broken(why.clone()));
     }
     channel.receiver.offer_commands().await;
     Ok(channel)

@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use futures_util::StreamExt as _;
@@ -55,8 +55,10 @@ pub(crate) struct Receiver {
     /// Where the gateway is, if not at Discord.
     pub(crate) gateway: Option<String>,
     pub(crate) rooms: Mutex<Rooms>,
-    /// It was connected once.
+    /// It was connected, or never will be.
     pub(crate) up: Notify,
+    /// Why it never will be.
+    pub(crate) ended: OnceLock<String>,
 }
 
 /// What is known of channels and roles.
@@ -163,7 +165,8 @@ impl Receiver {
                 .to_owned(),
             code => format!("Discord closed the connection for good ({code})"),
         };
-        (self.report)(Health::Broken { why });
+        (self.report)(Health::Broken { why: why.clone() });
+        drop(self.ended.set(why));
         self.up.notify_waiters();
     }
 

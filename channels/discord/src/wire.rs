@@ -56,7 +56,6 @@ pub(crate) struct Message {
     #[serde(default)]
     pub(crate) content: String,
     pub(crate) timestamp: String,
-    pub(crate) edited_timestamp: Option<String>,
     #[serde(default)]
     pub(crate) mentions: Vec<User>,
     #[serde(default)]
