@@ -96,11 +96,8 @@ async fn connect(start: Start) -> Result<Discord, StartError> {
     });
     let up = receiver.up.notified();
     let reading = tokio::spawn(receiver.clone().run()).abort_handle();
-    let channel = Discord {
-        sender: Sender { rest, store, me: me.id },
-        receiver: receiver.clone(),
-        reading,
-    };
+    let channel =
+        Discord { sender: Sender { rest, store, me: me.id }, receiver: receiver.clone(), reading };
     if tokio::time::timeout(UP_WITHIN, up).await.is_err() {
         return Err(StartError::Unreachable("Discord's gateway does not greet".into()));
     }
@@ -153,7 +150,8 @@ impl Channel for Discord {
 
     async fn open_dm(&self, handle: &str) -> Result<PlatformId, SendError> {
         let reject = |why: String| SendError::Reject { why };
-        let person = Id::parse(handle).ok_or_else(|| reject(format!("{handle} is nobody on Discord")))?;
+        let person =
+            Id::parse(handle).ok_or_else(|| reject(format!("{handle} is nobody on Discord")))?;
         let whom = json!({ "recipient_id": person });
         let opened = self.sender.rest.post("/users/@me/channels", &whom).await?;
         let id = opened["id"].as_str().and_then(Id::parse);
@@ -169,7 +167,8 @@ impl Channel for Discord {
         };
         let Some(thread) = place.thread.filter(|t| *t != before) else { return Vec::new() };
         let rest = &self.sender.rest;
-        let path = format!("/channels/{thread}/messages?before={before}&limit={}", max.clamp(1, 100));
+        let path =
+            format!("/channels/{thread}/messages?before={before}&limit={}", max.clamp(1, 100));
         let mut all: Vec<wire::Message> = rest.get(&path).await.unwrap_or_default();
         if all.len() < max {
             let path = format!("/channels/{}/messages/{thread}", place.channel);

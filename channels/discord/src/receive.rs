@@ -14,6 +14,7 @@ use crate::wire::{
     Attachment, Channel, Deleted, Frame, Guild, Interaction, Message, Reaction, Ready, Threads,
     Update,
 };
+use futures_util::StreamExt as _;
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{
     Change, ChatKind, Health, InFile, Inbound, Ingress, IngressError, Mention, PlatformMessageId,
@@ -29,8 +30,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
-use futures_util::StreamExt as _;
-use twilight_gateway::{ConfigBuilder, Intents, Message as Line, Session, Shard, ShardId, ShardState};
+use twilight_gateway::{
+    ConfigBuilder, Intents, Message as Line, Session, Shard, ShardId, ShardState,
+};
 
 /// Largest file that comes in.
 pub(crate) const FILE_MAX: u64 = 25 << 20;
@@ -182,7 +184,8 @@ impl Receiver {
         if name == "READY"
             && let Some(ready) = read::<Ready>(name, content)
         {
-            *mark = Mark { session: ready.session_id, url: ready.resume_gateway_url, taken: number };
+            *mark =
+                Mark { session: ready.session_id, url: ready.resume_gateway_url, taken: number };
         }
         let lasting = self.event(name, number, content).await?;
         mark.taken = number;
@@ -258,11 +261,7 @@ impl Receiver {
     }
 
     /// Where a channel id is, asked for if it is not known.
-    pub(crate) async fn place(
-        &self,
-        id: Id,
-        guild: Option<Id>,
-    ) -> Result<Place, IngressError> {
+    pub(crate) async fn place(&self, id: Id, guild: Option<Id>) -> Result<Place, IngressError> {
         let known = self.rooms().all.get(&id).cloned();
         let room = match (known, guild) {
             (Some(room), _) => room,

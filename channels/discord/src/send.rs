@@ -202,8 +202,7 @@ impl Sender {
             payload["components"] = components.clone();
         }
         if let Some(to) = piece.reply_to {
-            payload["message_reference"] =
-                json!({ "message_id": to, "fail_if_not_exists": false });
+            payload["message_reference"] = json!({ "message_id": to, "fail_if_not_exists": false });
         }
         let path = format!("/channels/{}/messages", place.posts_in());
         if piece.files.is_empty() {
@@ -320,7 +319,8 @@ impl Sender {
         let message = message_id(to)?;
         let name = emoji.trim().trim_matches(':');
         let emoji = emojis::get_by_shortcode(name).or_else(|| emojis::get(name));
-        let emoji = emoji.ok_or_else(|| reject(format!("{name:?} is no emoji that Discord knows")))?;
+        let emoji =
+            emoji.ok_or_else(|| reject(format!("{name:?} is no emoji that Discord knows")))?;
         let mut coded = String::new();
         for byte in emoji.as_str().bytes() {
             coded.push_str(&format!("%{byte:02X}"));
@@ -348,10 +348,8 @@ fn buttons(question: &Question) -> Option<Value> {
             fits.then(|| json!({ "type": 2, "style": 2, "label": label, "custom_id": id }))
         })
         .collect::<Option<_>>()?;
-    let rows: Vec<Value> = all
-        .chunks(BUTTONS_PER_ROW)
-        .map(|row| json!({ "type": 1, "components": row }))
-        .collect();
+    let rows: Vec<Value> =
+        all.chunks(BUTTONS_PER_ROW).map(|row| json!({ "type": 1, "components": row })).collect();
     (1..=BUTTONS_MAX).contains(&all.len()).then_some(Value::Array(rows))
 }
 

@@ -32,7 +32,8 @@ proptest! {
 
 #[test]
 fn a_thread_of_another_channel_is_none() {
-    let mut at = Place { guild: Some(Id(1)), channel: Id(2), thread: Some(Id(3)) }.address().unwrap();
+    let mut at =
+        Place { guild: Some(Id(1)), channel: Id(2), thread: Some(Id(3)) }.address().unwrap();
     at.thread_id = ThreadId::parse("discord:1:9:3").ok();
     assert_eq!(Place::parse(&at), None);
     assert_eq!(Id::parse("+5"), None);
