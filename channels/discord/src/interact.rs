@@ -9,7 +9,6 @@ use nanoclaw_channel::{
     PlatformMessageId, QuestionId, Sender,
 };
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
 
 const COMMAND: u8 = 2;
 const BUTTON: u8 = 3;
@@ -40,54 +39,51 @@ pub(crate) fn commands() -> Value {
     Value::Array(all.collect())
 }
 
-/// Carries out one; breaks when it was not taken and must come again.
+/// Carries out one; an error means that it must come again.
 pub(crate) async fn take(
     receiver: &Receiver,
     interaction: Interaction,
-) -> ControlFlow<IngressError> {
+) -> Result<(), IngressError> {
     let who = interaction.member.as_ref().and_then(|m| m.user.clone());
     let Some(who) = who.or_else(|| interaction.user.clone()) else {
-        return ControlFlow::Continue(());
+        return Ok(());
     };
     match interaction.kind {
         BUTTON => pressed(receiver, &interaction, &who).await,
-        COMMAND => {
-            if let Err(e) = commanded(receiver, &interaction, &who).await {
-                // Nobody's answer would come in time for another attempt: the person tries again.
-                tracing::warn!(error = %e, "a command was not taken");
-                respond(receiver, &interaction, say("That did not work; try again.")).await;
-            }
-        }
-        _ => {}
+        COMMAND => commanded(receiver, &interaction, &who).await,
+        _ => Ok(()),
     }
-    ControlFlow::Continue(())
 }
 
-async fn pressed(receiver: &Receiver, interaction: &Interaction, who: &User) {
+async fn pressed(
+    receiver: &Receiver,
+    interaction: &Interaction,
+    who: &User,
+) -> Result<(), IngressError> {
     let id = interaction.data.as_ref().and_then(|d| d.custom_id.as_deref()).unwrap_or_default();
     let parts = id.strip_prefix("ask:").and_then(|rest| rest.split_once(':'));
-    let Some((n, question)) = parts.and_then(|(n, q)| Some((n.parse::<usize>().ok()?, q))) else {
-        return;
+    let Some((n, id)) = parts.and_then(|(n, id)| Some((n.parse::<usize>().ok()?, id))) else {
+        return Ok(());
     };
-    let asked = receiver.store.get(&format!("ask:{question}")).await.ok().flatten();
+    let asked = receiver.store.get(&format!("ask:{id}")).await?;
     let asked = asked.and_then(|text| serde_json::from_str::<Asked>(&text).ok());
-    let answer = asked.and_then(|asked| Some((asked.values.get(n).cloned()?, asked.text)));
-    let (Some((value, text)), Ok(question), Ok(channel)) =
-        (answer, QuestionId::parse(question), ChannelType::parse(crate::NAME))
+    let found = asked.and_then(|asked| {
+        let value = asked.values.get(n).cloned()?;
+        Some((QuestionId::parse(asked.question).ok()?, value, asked.text))
+    });
+    let (Some((question, value, text)), Ok(channel)) = (found, ChannelType::parse(crate::NAME))
     else {
-        return respond(receiver, interaction, say("This question is no longer open.")).await;
+        respond(receiver, interaction, say("This question is no longer open.")).await;
+        return Ok(());
     };
     let answer = Answer { question, value, channel, sender: sender(who) };
-    let reply = match receiver.ingress.answer(answer).await {
-        Ok(AnswerOutcome::Taken { label }) => closed(&text, &label),
-        Ok(AnswerOutcome::Late) => closed(&text, "no longer open"),
-        Ok(AnswerOutcome::Refused { why }) => say(&why),
-        Err(e) => {
-            tracing::warn!(error = %e, "an answer was not taken");
-            say("That was not taken; press again.")
-        }
+    let reply = match receiver.ingress.answer(answer).await? {
+        AnswerOutcome::Taken { label } => closed(&text, &label),
+        AnswerOutcome::Late => closed(&text, "no longer open"),
+        AnswerOutcome::Refused { why } => say(&why),
     };
     respond(receiver, interaction, reply).await;
+    Ok(())
 }
 
 async fn commanded(

@@ -26,7 +26,6 @@ use nanoclaw_kit::store::Store;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -243,7 +242,7 @@ impl Receiver {
             "MESSAGE_REACTION_REMOVE" => self.reacted(read(name, of), n, true).await?,
             "INTERACTION_CREATE" => {
                 if let Some(interaction) = read::<Interaction>(name, of) {
-                    self.interaction(interaction).await?;
+                    crate::interact::take(self, interaction).await?;
                 }
             }
             _ => return Ok(false),
@@ -503,13 +502,6 @@ impl Receiver {
         }
         tracing::warn!(%channel, "more was said while the bot was away than is read");
         Ok(())
-    }
-
-    async fn interaction(&self, interaction: Interaction) -> Result<(), IngressError> {
-        match crate::interact::take(self, interaction).await {
-            ControlFlow::Continue(()) => Ok(()),
-            ControlFlow::Break(e) => Err(e),
-        }
     }
 }
 

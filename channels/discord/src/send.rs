@@ -28,7 +28,6 @@ const FILES_MAX: usize = 10;
 const BUTTONS_PER_ROW: usize = 5;
 const BUTTONS_MAX: usize = 25;
 const LABEL_CHARS_MAX: usize = 80;
-const CUSTOM_ID_CHARS_MAX: usize = 100;
 /// How long it is remembered what was shown, and what was asked: longer than the host tries.
 const KEPT: Duration = Duration::from_secs(3 * 86_400);
 const ASKED: Duration = Duration::from_secs(30 * 86_400);
@@ -47,6 +46,7 @@ pub(crate) struct Sender {
 /// A question that can be answered.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Asked {
+    pub(crate) question: String,
     pub(crate) text: String,
     pub(crate) values: Vec<String>,
 }
@@ -105,24 +105,30 @@ impl Sender {
         place: Place,
         question: &Question,
     ) -> Result<Receipt, SendError> {
-        let Some(components) = buttons(question) else {
+        if !(1..=BUTTONS_MAX).contains(&question.options.len()) {
             let text = ask::text(question, &markdown::PLAIN);
             return self.text(message, place, &text, &[]).await;
-        };
+        }
+        let id = ask_id(question);
+        let (components, whole) = buttons(question, &id);
         let title = printable_line(&question.title);
-        let text = if title.trim().is_empty() || question.title == question.question {
+        let text = if !whole {
+            // Labels that do not fit on buttons are read beside their numbers.
+            ask::text(question, &markdown::PLAIN)
+        } else if title.trim().is_empty() || question.title == question.question {
             question.question.clone()
         } else {
             format!("**{title}**\n\n{}", question.question)
         };
         let texts = pieces(&text, Dialect::Discord, TEXT_MAX, Unit::Utf16);
         let asked = Asked {
+            question: question.question_id.to_string(),
             text: texts.last().cloned().unwrap_or_default(),
             values: question.options.iter().map(|o| o.value.clone()).collect(),
         };
         // Before the buttons are there, so that a click is never unknown.
         let asked = serde_json::to_string(&asked).map_err(|e| reject(e.to_string()))?;
-        self.store.put_for(&format!("ask:{}", question.question_id), &asked, ASKED).await?;
+        self.store.put_for(&format!("ask:{id}"), &asked, ASKED).await?;
         let mut all: Vec<Piece<'_>> =
             texts.into_iter().map(|content| Piece { content, ..Piece::default() }).collect();
         match all.last_mut() {
@@ -334,27 +340,28 @@ impl Sender {
     }
 }
 
-/// Buttons for every option, each with its number; `None` where Discord has no room for them.
-fn buttons(question: &Question) -> Option<Value> {
-    let all: Vec<Value> = question
-        .options
-        .iter()
-        .enumerate()
-        .map(|(n, option)| {
-            let label = printable_line(&option.label);
-            let id = custom_id(question, n);
-            let fits = (1..=LABEL_CHARS_MAX).contains(&label.chars().count())
-                && id.chars().count() <= CUSTOM_ID_CHARS_MAX;
-            fits.then(|| json!({ "type": 2, "style": 2, "label": label, "custom_id": id }))
-        })
-        .collect::<Option<_>>()?;
+/// A button for every option, and whether all labels stand on them whole.
+fn buttons(question: &Question, id: &str) -> (Value, bool) {
+    let mut whole = true;
+    let mut all = Vec::new();
+    for (n, option) in question.options.iter().enumerate() {
+        let mut label = printable_line(&option.label);
+        if label.trim().is_empty() || label.chars().count() > LABEL_CHARS_MAX {
+            whole = false;
+            let begin: String = label.chars().take(LABEL_CHARS_MAX - 8).collect();
+            label = format!("{}) {}…", n + 1, begin.trim());
+        }
+        let custom = format!("ask:{n}:{id}");
+        all.push(json!({ "type": 2, "style": 2, "label": label, "custom_id": custom }));
+    }
     let rows: Vec<Value> =
         all.chunks(BUTTONS_PER_ROW).map(|row| json!({ "type": 1, "components": row })).collect();
-    (1..=BUTTONS_MAX).contains(&all.len()).then_some(Value::Array(rows))
+    (Value::Array(rows), whole)
 }
 
-fn custom_id(question: &Question, n: usize) -> String {
-    format!("ask:{n}:{}", question.question_id)
+/// What a button says of its question: short, whatever the question is called.
+fn ask_id(question: &Question) -> String {
+    nonce(question.question_id.as_str(), 0)
 }
 
 /// Files that Discord takes, and the text with a line for each that it does not.

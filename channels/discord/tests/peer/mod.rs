@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use nanoclaw_channel::ChannelDef;
 use nanoclaw_channel::markdown::{PLAIN, render};
+use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_conformance::{Fault, Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -73,7 +74,7 @@ impl Discord {
     pub(crate) async fn open() -> Result<Self> {
         let state = State {
             next: FIRST,
-            seconds: 1_790_000_000,
+            seconds: SystemClock.now().as_second(),
             messages: Vec::new(),
             threads: BTreeMap::new(),
             numbered: BTreeMap::new(),
