@@ -5,7 +5,7 @@
 mod form;
 mod html;
 mod methods;
-mod world;
+pub(crate) mod world;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
@@ -50,6 +50,11 @@ impl Shared {
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(crate) fn tell(&self, update: Value) {
+        self.world().tell(update);
+        self.news.notify_waiters();
+    }
 }
 
 pub(crate) struct Telegram {
@@ -79,8 +84,12 @@ impl Telegram {
     }
 
     fn tell(&self, update: Value) {
-        self.shared.world().tell(update);
-        self.shared.news.notify_waiters();
+        self.shared.tell(update);
+    }
+
+    /// For tests that look behind the scenes.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 }
 
