@@ -206,7 +206,12 @@ step_start() {
   rm -f "$CHANGED"
 }
 
-step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
+step_test_tools() {
+  "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
+  # The servers of others that channels are tested against.
+  local script
+  for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+}
 
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
 
