@@ -83,6 +83,7 @@ impl SessionDir {
     }
 
     /// Creates the folder with both databases; finds it unharmed if it is there.
+    #[cfg(feature = "sqlite")]
     pub fn create(&self) -> Result<(), Error> {
         for dir in [
             self.root.clone(),
