@@ -124,6 +124,7 @@ impl SessionDir {
     }
 
     /// Moves what a v2 host left in the top folder into `box/`. Only while no box runs.
+    #[cfg(feature = "sqlite")]
     fn adopt(&self) -> Result<(), Error> {
         for name in ["outbound.db-journal", "outbound.db", "outbox", ".heartbeat"] {
             let (old, new) = (self.root.join(name), self.writable().join(name));

@@ -19,6 +19,7 @@ pub mod message;
 pub mod outbox;
 pub mod pulse;
 pub mod recur;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod time;
 
@@ -26,6 +27,13 @@ pub mod time;
 pub const INBOUND_SQL: &str = include_str!("sql/inbound.sql");
 /// `outbound.db` as SQL.
 pub const OUTBOUND_SQL: &str = include_str!("sql/outbound.sql");
+
+/// Without SQLite a type is only itself.
+#[cfg(not(feature = "sqlite"))]
+#[macro_export]
+macro_rules! sql_text {
+    ($name:ident, $parse:expr) => {};
+}
 
 /// What can go wrong with a session's files.
 #[derive(Debug, thiserror::Error)]

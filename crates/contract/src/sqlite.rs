@@ -3,11 +3,9 @@
 //! The feature `sqlite` is the only one of the core: a program may hold one SQLite, and a channel whose library
 //! brings another one is built without ours. What it shares with the host then is ids, words and time.
 
-#[cfg(feature = "sqlite")]
 use crate::Error;
 
 /// Makes a type with `as_str` a text in SQLite, read by `$parse`.
-#[cfg(feature = "sqlite")]
 #[macro_export]
 macro_rules! sql_text {
     ($name:ident, $parse:expr) => {
@@ -27,20 +25,11 @@ macro_rules! sql_text {
     };
 }
 
-/// Without SQLite a type is only itself.
-#[cfg(not(feature = "sqlite"))]
-#[macro_export]
-macro_rules! sql_text {
-    ($name:ident, $parse:expr) => {};
-}
-
 /// Turns a SQLite result into ours, naming the step.
-#[cfg(feature = "sqlite")]
 pub(crate) trait Step<T> {
     fn step(self, what: &'static str) -> Result<T, Error>;
 }
 
-#[cfg(feature = "sqlite")]
 impl<T> Step<T> for rusqlite::Result<T> {
     fn step(self, what: &'static str) -> Result<T, Error> {
         self.map_err(|source| match source.sqlite_error_code() {
@@ -53,7 +42,6 @@ impl<T> Step<T> for rusqlite::Result<T> {
 }
 
 /// What a journal may keep of the disk between commits.
-#[cfg(feature = "sqlite")]
 const JOURNAL_BYTES_MAX: u32 = 1 << 20;
 
 /// Keeps the journal's file between commits. To every reader the same as deleting it, and a commit waits for
