@@ -20,9 +20,9 @@ use nanoclaw_kit::backoff::Backoff;
 use qrcode::render::unicode::Dense1x2;
 use qrcode::{EcLevel, QrCode};
 use std::collections::HashMap;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use whatsapp_rust::pair_code::PairCodeOptions;
@@ -40,8 +40,6 @@ pub(crate) struct Line {
     pub(crate) name: String,
     /// Whether the account is the agent's alone rather than a person's.
     pub(crate) own_number: bool,
-    /// Whether messages are refused until the next connection.
-    pub(crate) refusing: AtomicBool,
     phone: Option<String>,
     web: Web,
     health: watch::Sender<Option<Health>>,
@@ -49,6 +47,8 @@ pub(crate) struct Line {
     client: Mutex<Option<Arc<Client>>>,
     end: Mutex<Option<End>>,
     stopped: AtomicBool,
+    /// Changes with every connection that was made, was lost or is given up.
+    connections: AtomicU64,
     /// Who waits for WhatsApp's word about a message; the word is the code of a refusal.
     acks: Mutex<HashMap<String, oneshot::Sender<Option<String>>>>,
 }
@@ -87,7 +87,6 @@ impl Line {
             ingress,
             name: setting("ASSISTANT_NAME").unwrap_or_else(|| "Andy".into()),
             own_number: yes("ASSISTANT_HAS_OWN_NUMBER"),
-            refusing: AtomicBool::new(false),
             phone: phone.map(digits).filter(|phone| !phone.is_empty()),
             web: Web::new(setting("WHATSAPP_BASE_URL"))?,
             health: watch::Sender::new(None),
@@ -95,6 +94,7 @@ impl Line {
             client: Mutex::new(None),
             end: Mutex::new(None),
             stopped: AtomicBool::new(false),
+            connections: AtomicU64::new(0),
             acks: Mutex::new(HashMap::new()),
         }))
     }
@@ -116,6 +116,11 @@ impl Line {
     fn tell(&self, health: Health) {
         self.health.send_replace(Some(health.clone()));
         (self.report)(health);
+    }
+
+    /// Which connection this is.
+    pub(crate) fn connection(&self) -> u64 {
+        self.connections.load(SeqCst)
     }
 
     /// The client, if something can be sent.
@@ -177,8 +182,8 @@ impl Line {
             .with_backend(self.store.clone())
             .with_transport_factory(transport)
             .with_http_client(self.web.clone())
-            .with_inbound_durability_hook(Inbox(Arc::clone(self)))
-            .with_event_handler(Ears(Arc::clone(self)))
+            .with_inbound_durability_hook(Inbox(Arc::downgrade(self)))
+            .with_event_handler(Ears(Arc::downgrade(self)))
             .skip_history_sync();
         if let Some(phone) = &self.phone
             && !self.store.is_linked().await
@@ -197,9 +202,19 @@ impl Line {
     /// Hangs up.
     pub(crate) async fn stop(&self) {
         self.stopped.store(true, SeqCst);
+        self.connections.fetch_add(1, SeqCst);
         let client = lock(&self.client).take();
         if let Some(client) = client {
             client.disconnect().await;
+        }
+    }
+
+    /// Lets go of everything at once.
+    pub(crate) fn abandon(&self) {
+        self.stopped.store(true, SeqCst);
+        self.connections.fetch_add(1, SeqCst);
+        if let Some(client) = lock(&self.client).take() {
+            client.signal_shutdown_sync();
         }
     }
 
@@ -224,10 +239,11 @@ impl Line {
                 waits.and_then(|waits| waits.send(ack.error.clone()).err());
             }
             Event::Connected(_) => {
-                self.refusing.store(false, SeqCst);
+                self.connections.fetch_add(1, SeqCst);
                 self.tell(Health::Up);
             }
             Event::Disconnected(lost) => {
+                self.connections.fetch_add(1, SeqCst);
                 self.tell(Health::Reconnecting { why: format!("the connection was lost: {}", lost.reason) });
             }
             Event::PairingQrCode(qr) if self.phone.is_none() => match picture(&qr.code) {
@@ -278,10 +294,10 @@ impl Line {
 
     /// Begins anew when a code has expired that nobody used.
     fn renew(self: &Arc<Self>, after: Duration) {
-        let line = Arc::clone(self);
+        let line = Arc::downgrade(self);
         tokio::spawn(async move {
             tokio::time::sleep(after).await;
-            let client = lock(&line.client).clone();
+            let client = line.upgrade().and_then(|line| lock(&line.client).clone());
             if let Some(client) = client.filter(|client| !client.is_logged_in()) {
                 client.disconnect().await;
             }
@@ -290,17 +306,19 @@ impl Line {
 }
 
 /// Hears what happens to the client.
-struct Ears(Arc<Line>);
+struct Ears(Weak<Line>);
 
 impl EventHandler for Ears {
     fn handle_event(&self, event: Arc<Event>) {
-        self.0.hear(&event);
+        if let Some(line) = self.0.upgrade() {
+            line.hear(&event);
+        }
     }
 }
 
 /// The code in half blocks, light on dark as terminals are.
 fn picture(code: &str) -> Option<String> {
     let code = QrCode::with_error_correction_level(code, EcLevel::L).ok()?;
-    let picture = code.render::<Dense1x2>().dark_color(Dense1x2::Light).light_color(Dense1x2::Dark);
-    Some(picture.build())
+    let mut picture = code.render::<Dense1x2>();
+    Some(picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())
 }

@@ -74,7 +74,7 @@ fn words(m: &wa::Message) -> Option<Words<'_>> {
 fn media(m: &wa::Message) -> Option<Words<'_>> {
     // The kinds have the same fields and no common type.
     macro_rules! file {
-        ($field:ident, $kind:literal, |$it:ident| $name:expr, $caption:expr) => {
+        ($field:ident, $kind:literal, |$it:ident| $name:expr, $caption:expr $(,)?) => {
             if let Some($it) = m.$field.as_option() {
                 let file = File { kind: $kind, name: $name, mime: $it.mimetype.as_deref(), media: $it };
                 let text: Option<&str> = $caption;
@@ -91,8 +91,12 @@ fn media(m: &wa::Message) -> Option<Words<'_>> {
     file!(ptv_message, "video", |it| "", it.caption.as_deref());
     file!(audio_message, "audio", |it| "", None);
     file!(sticker_message, "image", |it| "sticker", None);
-    let name = |it: &wa::message::DocumentMessage| it.file_name.as_deref().or(it.title.as_deref());
-    file!(document_message, "file", |it| name(it).unwrap_or(""), it.caption.as_deref());
+    file!(
+        document_message,
+        "file",
+        |it| it.file_name.as_deref().or(it.title.as_deref()).unwrap_or(""),
+        it.caption.as_deref()
+    );
     None
 }
 

@@ -12,8 +12,7 @@ use nanoclaw_channel::{
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::{safe_name, size};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use whatsapp_rust::prelude::{Client, InboundMessage, MessageInfo, wa};
 use whatsapp_rust::wacore_binary::JidExt;
@@ -23,23 +22,16 @@ use whatsapp_rust::{InboundDurabilityHook, Jid, anyhow};
 pub(crate) const FILE_IN_MAX: u64 = 64 * 1024 * 1024;
 /// How long one file may take.
 const FILE_WAIT: Duration = Duration::from_secs(120);
-/// How often the host is asked to take a message before WhatsApp is asked to bring it again.
-const TRIES: u32 = 6;
 
 /// Where the client brings messages, in the order of each chat.
-pub(crate) struct Inbox(pub(crate) Arc<Line>);
+pub(crate) struct Inbox(pub(crate) Weak<Line>);
 
 #[whatsapp_rust::async_trait]
 impl InboundDurabilityHook for Inbox {
     async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+        let Some(line) = self.0.upgrade() else { anyhow::bail!("the channel ends") };
         for message in batch {
-            if let Err(e) = self.0.take(&client, &message.message, &message.info).await {
-                // What came later must not overtake what was refused: everything waits for the next connection.
-                self.0.refusing.store(true, Ordering::SeqCst);
-                let client = Arc::clone(&client);
-                tokio::spawn(async move { client.reconnect().await });
-                return Err(anyhow::anyhow!("the host did not take a message: {e}"));
-            }
+            line.take(&client, &message.message, &message.info).await?;
         }
         Ok(())
     }
@@ -82,17 +74,18 @@ impl Line {
         };
         let Some(gift) = gift else { return Ok(()) };
         let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
-        for tries in 1.. {
+        let connection = self.connection();
+        loop {
             let given = match &gift {
-                _ if self.refusing.load(Ordering::SeqCst) => return Err(IngressError("an earlier one waits".into())),
                 Gift::Push(said) => self.ingress.push((**said).clone()).await,
                 Gift::Change(change) => self.ingress.change(change.clone()).await,
             };
-            match given {
-                Ok(()) => break,
-                Err(e) if tries >= TRIES => return Err(e),
-                Err(e) => tracing::warn!("a WhatsApp message was not taken: {e}; it is offered again"),
+            let Err(e) = given else { break };
+            // What comes later in this chat waits: order is kept. A new connection brings it again.
+            if self.connection() != connection {
+                return Err(e);
             }
+            tracing::warn!("a WhatsApp message was not taken: {e}; it is offered again");
             tokio::time::sleep(pause.next()).await;
         }
         if self.own_number && matches!(gift, Gift::Push(_)) {
