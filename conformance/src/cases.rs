@@ -1,6 +1,13 @@
 //! The cases, in the order in which they run and stand in the documentation.
 
+mod changes;
+mod faults;
+mod files;
+mod life;
 mod messages;
+mod questions;
+mod sending;
+mod texts;
 
 use crate::peer::{Offer, Profile};
 use crate::rig::Rig;
@@ -40,5 +47,15 @@ pub(crate) use case;
 
 /// All cases.
 pub fn all() -> impl Iterator<Item = &'static Case> {
-    [messages::CASES].into_iter().flatten()
+    [
+        messages::CASES,
+        changes::CASES,
+        sending::CASES,
+        questions::CASES,
+        files::CASES,
+        faults::CASES,
+        life::CASES,
+    ]
+    .into_iter()
+    .flatten()
 }

@@ -30,6 +30,10 @@ pub struct Profile {
     pub group: Offer,
     /// Threads (topics, conversations) in a chat.
     pub threads: Offer,
+    /// A chat with threads that can be written to outside of them.
+    pub unthreaded: Offer,
+    /// Bold, links, code and the like; without, text is shown as it is.
+    pub markup: Offer,
     /// That the agent can be addressed by name in a group.
     pub mentions: Offer,
     /// That a message can answer another one.
@@ -76,6 +80,8 @@ pub struct Profile {
     pub requests: Offer,
     /// Longest text of one message by a person, in bytes of ASCII.
     pub text_in_max: usize,
+    /// How many messages a burst has: fewer than a thousand only where a real server needs long for each.
+    pub burst: usize,
     /// Whether the adapter's waits may pass at once: yes for a peer in this process, no for a real server,
     /// which needs its time.
     pub hurry: bool,
@@ -90,6 +96,8 @@ impl Profile {
             direct: Offer::Yes,
             group: Offer::Yes,
             threads: Offer::Yes,
+            unthreaded: Offer::Yes,
+            markup: Offer::Yes,
             mentions: Offer::Yes,
             replies: Offer::Yes,
             edits_in: Offer::Yes,
@@ -113,6 +121,7 @@ impl Profile {
             revoked: Offer::Yes,
             requests: Offer::Yes,
             text_in_max: 4 * 1024 * 1024,
+            burst: 1_000,
             hurry: true,
         }
     }

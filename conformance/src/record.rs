@@ -39,6 +39,8 @@ impl Heard {
 struct State {
     heard: Heard,
     seen: BTreeSet<String>,
+    /// How many are taken before some are refused.
+    take: u32,
     /// How many are refused before the next one is taken.
     refuse: u32,
     outcome: Option<AnswerOutcome>,
@@ -68,7 +70,13 @@ impl Recorder {
 
     /// Refuses the next `times` messages, changes and answers; `u32::MAX` is until told otherwise.
     pub fn refuse(&self, times: u32) {
-        self.state().refuse = times;
+        self.refuse_after(0, times);
+    }
+
+    /// The same, after so many more were taken.
+    pub fn refuse_after(&self, taken: u32, times: u32) {
+        let mut state = self.state();
+        (state.take, state.refuse) = (taken, times);
     }
 
     /// What becomes of answers from now on.
@@ -93,7 +101,8 @@ impl Recorder {
 
     fn take(&self, take: impl FnOnce(&mut State)) -> Result<(), IngressError> {
         let mut state = self.state();
-        let refused = state.refuse > 0;
+        let refused = state.refuse > 0 && state.take == 0;
+        state.take = state.take.saturating_sub(1);
         if refused {
             state.refuse = if state.refuse == u32::MAX { u32::MAX } else { state.refuse - 1 };
             state.heard.refused += 1;

@@ -49,6 +49,8 @@ pub struct Rig {
     waiting: Note,
     said: Note,
     keys: u32,
+    /// A setting that is taken away.
+    unset: Option<String>,
 }
 
 impl Rig {
@@ -63,6 +65,7 @@ impl Rig {
             waiting: Note::default(),
             said: Note::default(),
             keys: 0,
+            unset: None,
         })
     }
 
@@ -78,7 +81,11 @@ impl Rig {
 
     /// What `start` of the channel gives, not awaited.
     pub fn starting(&self) -> StartFuture {
-        let (settings, host, said) = (self.peer.settings(), self.host.clone(), self.said.clone());
+        let (mut settings, host, said) =
+            (self.peer.settings(), self.host.clone(), self.said.clone());
+        if let Some(unset) = &self.unset {
+            settings.remove(unset);
+        }
         let start = Start {
             ingress: self.host.clone(),
             data: self.data.path().to_path_buf(),
@@ -106,6 +113,11 @@ impl Rig {
     fn start_failed(&self, e: &StartError) -> anyhow::Error {
         self.said.add(&format!("{e} {e:?}"));
         anyhow!("the channel did not start: {e}")
+    }
+
+    /// Takes a setting away from the next start.
+    pub fn unset(&mut self, name: &str) {
+        self.unset = Some(name.to_owned());
     }
 
     /// Starts the adapter, which must fail.
