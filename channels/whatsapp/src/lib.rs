@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long the host waits for the line to come up; it is tried again.
-const START_WAIT: Duration = Duration::from_secs(25);
+const START_WAIT: Duration = Duration::from_secs(20);
 
 /// WhatsApp.
 pub const CHANNEL: ChannelDef = ChannelDef {

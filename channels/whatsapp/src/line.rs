@@ -258,7 +258,12 @@ impl Line {
                 self.ask(&format!("but WhatsApp gave no code: {}; another one is asked for", e.error));
                 self.renew(e.backoff.unwrap_or(AGAIN_MAX));
             }
-            Event::LoggedOut(_) => self.ended(End::LoggedOut),
+            Event::LoggedOut(_) => {
+                self.ended(End::LoggedOut);
+                let what = "WhatsApp has logged this device out. A code to link it again follows; scan it on the \
+                     phone under Settings > Linked devices > Link a device";
+                self.tell(Health::Needs { what: what.into() });
+            }
             Event::StreamReplaced(_) => self.ended(End::Stuck(Health::Needs {
                 what: "Another program took over this WhatsApp device. Stop it, then restart this one".into(),
             })),

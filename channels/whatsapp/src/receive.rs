@@ -73,18 +73,19 @@ impl Line {
             }
         };
         let Some(gift) = gift else { return Ok(()) };
-        let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+        let mut pause = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
         let connection = self.connection();
         loop {
+            // A new connection brings it again.
+            if self.connection() != connection {
+                return Err(IngressError("the connection has ended".into()));
+            }
             let given = match &gift {
                 Gift::Push(said) => self.ingress.push((**said).clone()).await,
                 Gift::Change(change) => self.ingress.change(change.clone()).await,
             };
             let Err(e) = given else { break };
-            // What comes later in this chat waits: order is kept. A new connection brings it again.
-            if self.connection() != connection {
-                return Err(e);
-            }
+            // What comes later in this chat waits: order is kept.
             tracing::warn!("a WhatsApp message was not taken: {e}; it is offered again");
             tokio::time::sleep(pause.next()).await;
         }

@@ -13,7 +13,7 @@ use crate::store::Said;
 use nanoclaw_channel::markdown::PLAIN;
 use nanoclaw_channel::split::Unit;
 use nanoclaw_channel::{Body, OutFile, Outgoing, PlatformMessageId, Receipt, SendError, ask, markdown};
-use nanoclaw_kit::files::{mime_of, size};
+use nanoclaw_kit::files::{mime_of, safe_name, size};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -36,7 +36,7 @@ pub(crate) const FILE_OUT_MAX: u64 = 64 * 1024 * 1024;
 /// Largest file that is shown rather than offered as a document.
 const SHOWN_MAX: usize = 16 * 1024 * 1024;
 /// How long WhatsApp may take to acknowledge a part.
-const ACK_WAIT: Duration = Duration::from_secs(30);
+const ACK_WAIT: Duration = Duration::from_secs(20);
 /// How long a file may take.
 const UPLOAD_WAIT: Duration = Duration::from_secs(300);
 
@@ -150,7 +150,8 @@ impl Errand<'_> {
             .map_err(|_| retry("WhatsApp's server for files took too long"))?
             .map_err(|e| retry(format!("{} was not taken by WhatsApp's server for files: {e}", file.name)))?;
         let mimetype = mime_of(&file.name).map(str::to_owned);
-        let text = caption.clone().unwrap_or_else(|| file.name.clone());
+        let name = safe_name(&file.name, "file", mimetype.as_deref());
+        let text = caption.clone().unwrap_or_else(|| name.clone());
         let message = match kind {
             Kind::Image => media::image_message(
                 upload,
@@ -174,7 +175,7 @@ impl Errand<'_> {
                 DocumentOptions {
                     caption,
                     mimetype,
-                    file_name: Some(file.name.clone()),
+                    file_name: Some(name.clone()),
                     context_info: quote,
                     ..DocumentOptions::default()
                 },

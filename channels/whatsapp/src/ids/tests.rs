@@ -17,7 +17,8 @@ proptest! {
     #[test]
     fn any_text_is_read_or_refused(text in ".{0,40}") {
         if let Ok(jid) = parse(&text) {
-            prop_assert_eq!(encode(&jid).unwrap().as_str(), text);
+            let name = encode(&jid).unwrap();
+            prop_assert_eq!(name.as_str(), text);
         }
     }
 }
