@@ -44,11 +44,15 @@ pub const CHANNEL: ChannelDef = ChannelDef {
         setting("EMACS_AUTH_TOKEN", "The token; if not set, one is made in data/channels/emacs/token", true),
         setting("EMACS_PLATFORM_ID", "What the chat is called, `default` if not set", false),
     ],
-    start: |start| -> StartFuture { Box::pin(begin(start)) },
+    start: |start| start_future(start),
 };
 
 const fn setting(name: &'static str, what: &'static str, secret: bool) -> SettingSpec {
     SettingSpec { name, what, required: false, secret }
+}
+
+fn start_future(start: Start) -> StartFuture {
+    Box::pin(begin(start))
 }
 
 async fn begin(start: Start) -> Started {

@@ -47,14 +47,15 @@ struct Errand<'a> {
     to: Jid,
     key: &'a str,
     part: usize,
-    head: Option<PlatformMessageId>,
+    /// The ids of the parts that people see, the first first.
+    sent: Vec<String>,
 }
 
 impl Line {
     pub(crate) async fn send(&self, message: &Outgoing) -> Result<Receipt, SendError> {
         let chat = message.to.platform_id.as_str();
         let to = ids::parse(chat).map_err(reject)?;
-        let mut errand = Errand { line: self, chat, to, key: &message.key, part: 0, head: None };
+        let mut errand = Errand { line: self, chat, to, key: &message.key, part: 0, sent: Vec::new() };
         let quote = match &message.reply_to {
             Some(id) => self.quote(chat, id.as_str()).await,
             None => None,
@@ -69,7 +70,18 @@ impl Line {
             Body::Edit { message, markdown } => errand.edit(message.as_str(), markdown).await?,
             Body::React { message, emoji } => errand.react(message.as_str(), emoji).await?,
         }
-        Ok(Receipt { id: errand.head })
+        let shown = errand.sent;
+        if shown.len() > 1 && !matches!(message.body, Body::Edit { .. }) {
+            self.keep_parts(chat, &shown).await?;
+        }
+        Ok(Receipt { id: shown.first().and_then(|id| PlatformMessageId::parse(id.as_str()).ok()) })
+    }
+
+    /// Remembers what belongs together, for a later edit of the first.
+    async fn keep_parts(&self, chat: &str, parts: &[String]) -> Result<(), SendError> {
+        let Some(head) = parts.first() else { return Ok(()) };
+        let kept = self.store.set_parts(chat, head, parts).await;
+        kept.map_err(|e| retry(format!("the parts were not written down: {e}")))
     }
 
     /// The message that is answered, as far as it is known.
@@ -130,7 +142,8 @@ impl Errand<'_> {
                 Some(context) => wa::Message::text_with_context(text.clone(), *context),
                 None => wa::Message::text(text.clone()),
             };
-            self.part(message, &text).await?;
+            let id = self.part(message, &text).await?;
+            self.sent.push(id);
         }
         Ok(())
     }
@@ -181,7 +194,11 @@ impl Errand<'_> {
                 },
             ),
         };
-        self.part(message, &text).await
+        let id = self.part(message, &text).await?;
+        if self.sent.is_empty() {
+            self.sent.push(id);
+        }
+        Ok(())
     }
 
     async fn edit(&mut self, id: &str, markdown: &str) -> Result<(), SendError> {
@@ -189,27 +206,52 @@ impl Errand<'_> {
             return Err(reject("only a message that the agent sent can be changed"));
         }
         let texts = pieces(markdown, Dialect::WhatsApp, TEXT_MAX, Unit::Chars);
-        let Some((first, rest)) = texts.split_first() else { return Err(reject("the new text is empty")) };
-        let text = self.line.signed(first);
-        let edit = ProtocolMessage {
+        if texts.is_empty() {
+            return Err(reject("the new text is empty"));
+        }
+        let before = self.line.store.parts(self.chat, id).await;
+        let mut parts = Vec::new();
+        for (n, text) in texts.iter().enumerate() {
+            let text = if n == 0 { self.line.signed(text) } else { text.clone() };
+            let message = wa::Message::text(text.clone());
+            match before.get(n) {
+                Some(old) => {
+                    self.about(old, Type::MESSAGE_EDIT, MessageField::some(message), &text).await?;
+                    parts.push(old.clone());
+                }
+                None => parts.push(self.part(message, &text).await?),
+            }
+        }
+        for old in before.iter().skip(texts.len()) {
+            self.about(old, Type::REVOKE, MessageField::none(), "").await?;
+        }
+        self.line.keep_parts(self.chat, &parts).await?;
+        self.sent = vec![id.to_owned()];
+        Ok(())
+    }
+
+    /// Changes or takes back a part that was sent.
+    async fn about(
+        &mut self,
+        id: &str,
+        what: Type,
+        new: MessageField<wa::Message>,
+        text: &str,
+    ) -> Result<(), SendError> {
+        let change = ProtocolMessage {
             key: MessageField::some(wa::MessageKey {
                 remote_jid: Some(self.to.to_string()),
                 from_me: Some(true),
                 id: Some(id.to_owned()),
                 participant: None,
             }),
-            r#type: Some(Type::MESSAGE_EDIT),
-            edited_message: MessageField::some(wa::Message::text(text.clone())),
+            r#type: Some(what),
+            edited_message: new,
             timestamp_ms: Some(now_millis()),
             ..Default::default()
         };
-        let edit = wa::Message { protocol_message: MessageField::some(edit), ..Default::default() };
-        self.part(edit, &text).await?;
-        for text in rest {
-            self.part(wa::Message::text(text.clone()), text).await?;
-        }
-        self.head = PlatformMessageId::parse(id).ok();
-        Ok(())
+        let change = wa::Message { protocol_message: MessageField::some(change), ..Default::default() };
+        self.part(change, text).await.map(drop)
     }
 
     async fn react(&mut self, id: &str, emoji: &str) -> Result<(), SendError> {
@@ -224,12 +266,12 @@ impl Errand<'_> {
             participant: (group && !said.me).then_some(said.by),
         };
         self.part(build_reaction_message(key, emoji, now_millis()), emoji).await?;
-        self.head = None;
+        self.sent.clear();
         Ok(())
     }
 
-    /// Sends one part, and returns when WhatsApp's server has it.
-    async fn part(&mut self, message: wa::Message, text: &str) -> Result<(), SendError> {
+    /// Sends one part, and returns its id when WhatsApp's server has it.
+    async fn part(&mut self, message: wa::Message, text: &str) -> Result<String, SendError> {
         let client = self.line.client()?;
         let id = part_id(self.key, self.part);
         let me = client.pn().map(|me| me.to_non_ad_string()).unwrap_or_default();
@@ -251,10 +293,7 @@ impl Errand<'_> {
         self.line.forget_ack(&id);
         sent.map_err(|_| retry("WhatsApp did not acknowledge the message"))??;
         self.part += 1;
-        if self.head.is_none() {
-            self.head = PlatformMessageId::parse(id).ok();
-        }
-        Ok(())
+        Ok(id)
     }
 }
 
@@ -364,7 +403,12 @@ fn sort(error: whatsapp_rust::SendError) -> SendError {
 /// Sorts a refusal by its code.
 fn refused(code: &str) -> SendError {
     match code {
-        "429" | "500" | "503" | "408" => retry(format!("WhatsApp answered {code}")),
+        "429" => {
+            // WhatsApp does not say for how long.
+            let why = "WhatsApp wants fewer messages".into();
+            SendError::Retry { after: Some(Duration::from_secs(5)), why }
+        }
+        "500" | "503" | "408" => retry(format!("WhatsApp answered {code}")),
         "463" => reject("WhatsApp does not let this account write to people who have not written to it"),
         "404" => reject("WhatsApp knows no such chat"),
         code => reject(format!("WhatsApp refused the message ({code})")),

@@ -87,7 +87,7 @@ impl Store {
 
     /// Forgets the device: it was logged out, and its keys open nothing any more.
     pub(crate) async fn forget_device(&self) -> Result<()> {
-        self.run(|db| db.execute("DELETE FROM device WHERE space NOT IN ('said', 'name', 'reaction')", []))
+        self.run(|db| db.execute("DELETE FROM device WHERE space NOT IN ('said', 'name', 'reaction', 'parts')", []))
             .await
             .map(drop)
     }
@@ -109,6 +109,20 @@ impl Store {
     pub(crate) async fn said(&self, chat: &str, id: &str) -> Option<Said> {
         let found = self.get("said", key(&[chat, id])).await.ok()??;
         serde_json::from_slice(&found).ok()
+    }
+
+    /// Remembers which messages one long text became.
+    pub(crate) async fn set_parts(&self, chat: &str, head: &str, parts: &[String]) -> Result<()> {
+        let row = Row { space: "parts", key: key(&[chat, head]), value: json(&parts)?, at: now_secs() };
+        self.put(vec![row]).await?;
+        self.older("parts", now_secs() - SAID_FOR_S).await.map(drop)
+    }
+
+    /// Which messages one text became: itself, if nothing else is known.
+    pub(crate) async fn parts(&self, chat: &str, head: &str) -> Vec<String> {
+        let found = self.get("parts", key(&[chat, head])).await.ok().flatten();
+        let found = found.and_then(|parts| serde_json::from_slice(&parts).ok());
+        found.unwrap_or_else(|| vec![head.to_owned()])
     }
 
     /// Keeps the reaction of somebody to a message; returns the one before. An empty one takes it back.

@@ -166,6 +166,9 @@ impl View {
                 seen.text = shown(change.edited_message.as_option().and_then(|m| m.text_content()).unwrap_or(""));
                 seen.edited = true;
             }
+            if change.r#type == Some(Type::REVOKE) {
+                self.seen.retain(|(seen, _)| seen.id != of);
+            }
             return;
         }
         if let Some(reaction) = message.reaction_message.as_option() {
