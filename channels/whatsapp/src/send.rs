@@ -13,6 +13,7 @@ use crate::store::Said;
 use nanoclaw_channel::markdown::PLAIN;
 use nanoclaw_channel::split::Unit;
 use nanoclaw_channel::{Body, OutFile, Outgoing, PlatformMessageId, Receipt, SendError, ask, markdown};
+use nanoclaw_kit::dialect::{Dialect, pieces};
 use nanoclaw_kit::files::{mime_of, safe_name, size};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
@@ -96,8 +97,6 @@ impl Line {
     }
 }
 
-enum Dialect { WhatsApp }
-fn pieces(m: &str, _: Dialect, max: usize, unit: Unit) -> Vec<String> { nanoclaw_channel::split::split(&markdown::render(m, &STRONG), max, unit) }
 /// Bold headings of questions.
 const STRONG: markdown::Dialect = markdown::Dialect { strong: ("*", "*"), ..PLAIN };
 
