@@ -4,6 +4,7 @@
 mod bombs;
 mod database;
 mod files;
+mod limits;
 mod load;
 
 use anyhow::{Context as _, ensure};
@@ -40,8 +41,18 @@ struct Bad {
 
 impl Ward {
     async fn new(name: &str, good: usize, bad: &[&str]) -> anyhow::Result<(Self, Vec<Bad>)> {
+        Self::on("bubblewrap", name, good, bad).await
+    }
+
+    async fn on(
+        driver: &str,
+        name: &str,
+        good: usize,
+        bad: &[&str],
+    ) -> anyhow::Result<(Self, Vec<Bad>)> {
         let alone = if good == load::GOOD { Some(load::ALONE.lock().await) } else { None };
         let mut rig = Rig::new(name)?;
+        rig.run.driver = driver.into();
         let tools = rig.root.path().join("tools");
         std::fs::create_dir(&tools)?;
         let runner = tools.join("nanoclaw-runner");

@@ -5,6 +5,7 @@ mod attacks;
 mod boxes;
 mod changes;
 mod channels;
+mod limits;
 mod ncl;
 mod outage;
 mod questions;

@@ -188,7 +188,8 @@ impl Driver for FakeDriver {
         self.made.lock().unwrap_or_else(PoisonError::into_inner).push(names.clone());
         let search = BTreeMap::from([("PATH".into(), vec!["/opt/agent/bin".into()])]);
         let plain = names.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        Ok(Provided { image: Some(format!("made:{plain}")), mounts: Vec::new(), search })
+        let anew = wanted.key.split_once('-').map_or(String::new(), |(_, n)| format!(".{n}"));
+        Ok(Provided { image: Some(format!("made:{plain}{anew}")), mounts: Vec::new(), search })
     }
 
     async fn tidy(&self, _: &Wanted, keep: &Provided) -> Result<(), DriverError> {

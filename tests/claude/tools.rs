@@ -1,13 +1,14 @@
 //! What is configured for an agent reaches the real Claude Code: servers of tools, skills, what they say of
 //! themselves, and packages that it asked for.
 
-use super::{CHAT, World, bash, say, strings};
+use super::{BUBBLEWRAP, CHAT, DOCKER, KEY, Kind, World, bash, say, strings};
 use nanoclaw_central::Role;
 use nanoclaw_contract::ids::UserId;
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_testkit::platform::Platform;
 use serde_json::json;
 use std::time::Duration;
+use tokio::process::Command;
 
 const OWNER: &str = "olga";
 const LONG: Duration = Duration::from_secs(240);
@@ -87,10 +88,10 @@ async fn chosen_skills_are_there_and_others_are_not() -> anyhow::Result<()> {
     world.rig.stop().await
 }
 
-/// The whole way with everything real but the model: asked, approved, fetched, unpacked, started anew, used.
-#[tokio::test]
-async fn an_approved_package_can_be_used() -> anyhow::Result<()> {
-    let world = World::new("install").await?;
+/// The whole way with everything real but the model: asked, approved, fetched, made ready, started anew, used;
+/// then made anew by the operator, and used. `read_only` is where the box may not write to what it got.
+async fn an_approved_package_can_be_used(driver: &str, read_only: &str) -> anyhow::Result<()> {
+    let world = World::with(&format!("install{driver}"), driver, Kind::ApiKey, KEY).await?;
     let (central, owner) = (world.rig.central()?, UserId::parse(format!("fake:{OWNER}"))?);
     world.rig.chat(OWNER, &world.agent)?;
     central.upsert_user(&owner, "fake", None, Timestamp::now())?;
@@ -108,20 +109,46 @@ async fn an_approved_package_can_be_used() -> anyhow::Result<()> {
     assert!(taken.as_deref().is_some_and(|t| t.starts_with("taken")), "{taken:?}");
     let done = |p: &Platform| p.shown().iter().any(|s| s.text.contains("Done: hello is there."));
     assert!(world.rig.platform.until(LONG, done).await, "{:?}\n{}", world.texts(), world.rig.log());
-    let used = |p: &Platform| p.texts(CHAT).iter().any(|t| t.contains("Hello, world!"));
-    world.rig.platform.dm(CHAT, &bash("hello; touch /opt/agent/x"));
-    assert!(
-        world.rig.platform.until(super::SOON, used).await,
-        "{:?}\n{}",
-        world.texts(),
-        world.rig.log()
-    );
-    assert!(
-        world.texts().iter().any(|t| t.contains("Read-only file system")),
-        "{:?}",
-        world.texts()
-    );
+    let uses = async |greeting: &str| {
+        let used = |p: &Platform| p.texts(CHAT).iter().any(|t| t.contains(greeting));
+        world.rig.platform.dm(CHAT, &bash(&format!("hello -g {greeting}; touch {read_only}")));
+        let done = world.rig.platform.until(super::SOON, used).await;
+        anyhow::ensure!(done, "{:?}\n{}", world.texts(), world.rig.log());
+        anyhow::Ok(())
+    };
+    uses("first").await?;
+    let refused = |t: &String| t.contains("Read-only file system");
+    assert!(world.texts().iter().any(refused), "{:?}", world.texts());
+    let made = || anyhow::Ok(central.box_parts(&world.agent)?.tools.map(|tools| tools.provided));
+    let first = made()?;
+    let done = world.rig.ncl(&format!("groups restart {} --rebuild", world.agent)).await?;
+    assert_eq!(done["note"], "Done: its packages are made anew.");
+    assert_ne!(made()?, first, "what was there was used again");
+    let log = format!("logs/build-{}.log", world.agent);
+    let log = std::fs::read_to_string(world.rig.data().join(log))?;
+    assert!(log.contains("hello"), "{log}");
+    uses("second").await?;
     world.rig.stop().await
+}
+
+#[tokio::test]
+async fn an_approved_package_can_be_used_in_bubblewrap() -> anyhow::Result<()> {
+    an_approved_package_can_be_used(BUBBLEWRAP, "/opt/agent/x").await
+}
+
+/// The image of the agent goes with the test.
+#[tokio::test]
+async fn an_approved_package_can_be_used_in_docker() -> anyhow::Result<()> {
+    let done = an_approved_package_can_be_used(DOCKER, "/usr/bin/x").await;
+    let remove =
+        "docker image ls --format '{{.Repository}}:{{.Tag}}' \"$0\" | xargs -r docker rmi -f";
+    let name = format!("nanoclaw-agent-tccinstalldocker{}-*", std::process::id());
+    let removed = Command::new("sh").args(["-c", remove, &name]).output().await?;
+    let removed = String::from_utf8_lossy(&removed.stdout).matches("Untagged").count();
+    done?;
+    // The earlier one may have been in use by a box that was just ending.
+    assert!((1..=2).contains(&removed), "{removed} images");
+    Ok(())
 }
 
 /// A folder of the machine, through the owner's list: there, read-only, and gone when it leads elsewhere.

@@ -3,6 +3,9 @@
 use super::Ward;
 use super::load::{GOOD, undisturbed};
 
+pub(super) const FORKS: &str = "exec bash -c 'f() { f | f & }; while :; do f; done' 2>/dev/null\n";
+pub(super) const MEMORY: &str = "while :; do tail /dev/zero; done\n";
+
 /// Runs the script in a box; where there is a reason, it ends in quarantine for it.
 async fn bomb(name: &str, script: &str, reason: Option<&str>) -> anyhow::Result<()> {
     let (mut ward, bad) = Ward::new(name, GOOD, &[name]).await?;
@@ -28,14 +31,12 @@ async fn endless_output() -> anyhow::Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fork_bomb() -> anyhow::Result<()> {
-    let script = "exec bash -c 'f() { f | f & }; while :; do f; done' 2>/dev/null\n";
-    bomb("forks", script, Some("it starts processes without end")).await
+    bomb("forks", FORKS, Some("it starts processes without end")).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_memory_bomb() -> anyhow::Result<()> {
-    let script = "while :; do tail /dev/zero; done\n";
-    bomb("memory", script, Some("it uses more memory than it may")).await
+    bomb("memory", MEMORY, Some("it uses more memory than it may")).await
 }
 
 /// Its box is looked at once a second from then on, and works.

@@ -92,7 +92,8 @@ fn sql(bad: &Bad, text: &str) -> anyhow::Result<()> {
     let conn = Connection::open(bad.path("outbound.db"))?;
     conn.busy_timeout(super::SOON)?;
     conn.execute_batch("PRAGMA legacy_alter_table = ON")?;
-    Ok(conn.execute_batch(text)?)
+    // In one piece: the host would judge half of it.
+    Ok(conn.execute_batch(&format!("BEGIN; {text} COMMIT;"))?)
 }
 
 fn wal(bad: &Bad) -> anyhow::Result<()> {
@@ -133,7 +134,9 @@ async fn a_hostile_outbox_is_put_in_quarantine() -> anyhow::Result<()> {
     let kinds = kinds();
     let names: Vec<_> = kinds.iter().map(|k| k.name).collect();
     let (mut ward, bad) = Ward::new("database", GOOD, &names).await?;
+    let mut rounds = 0;
     let attack = async |_| {
+        rounds += 1;
         for (kind, bad) in kinds.iter().zip(&bad) {
             (kind.attack)(&ward, bad)?;
             poke(&ward, bad)?;
@@ -148,6 +151,11 @@ async fn a_hostile_outbox_is_put_in_quarantine() -> anyhow::Result<()> {
         Ok(())
     };
     undisturbed(&ward, "database", attack, calm).await?;
+    for bad in &bad {
+        let texts = ward.rig.platform.texts(&bad.name);
+        let said = texts.iter().filter(|t| t.contains("I am off for safety")).count();
+        ensure!(said == rounds, "{} was told so {said} times, not {rounds}: {texts:?}", bad.name);
+    }
     ward.is_unharmed()?;
     ward.rig.stop().await
 }

@@ -16,9 +16,13 @@ const EVERY: Duration = Duration::from_millis(400);
 /// How long one measurement takes.
 pub(super) const WINDOW: Duration = Duration::from_secs(8);
 
-/// What an attack may add to the p99 of answers that take milliseconds, beyond a fifth: a kernel that is not
-/// preempted at work for the attacker (a page is cleared, a process dies) finishes that first, a few times per answer.
-const KERNEL: Duration = Duration::from_millis(40);
+/// What an attack may add to the median and to the p99, beyond a fifth: chance. Of 400 answers the p99 is the fifth
+/// slowest, and where the disk or the cores below are shared, two calm windows differ by as much. An unoptimised host
+/// and twenty chats also leave these two cores a quarter of their time, which a box that gives way uses up: who wakes
+/// then waits for it to be put aside.
+const CHANCE: (Duration, Duration) = (Duration::from_millis(3), Duration::from_millis(25));
+/// How often it is measured, until once the others were not disturbed: an attack that matters shows every time.
+const ROUNDS: usize = 5;
 
 /// How long a greedy box may go unnoticed. Until then people may wait longer, but never this long.
 const NOTICED: Duration = Duration::from_secs(1);
@@ -95,13 +99,12 @@ async fn listen(platform: Platform, waiting: Waiting) {
         .await;
 }
 
-/// The time within which 99 of 100 answers came.
-pub(super) fn p99(took: &[Duration]) -> anyhow::Result<Duration> {
-    took.get(took.len() * 99 / 100).copied().context("no answers")
+/// The time within which so many of 100 answers came.
+fn percentile(took: &[Duration], of: usize) -> anyhow::Result<Duration> {
+    took.get(took.len() * of / 100).copied().context("no answers")
 }
 
-/// Measures before, under and after an attack, and compares. The machine has other work too: of up to
-/// three such rounds the best counts, since an attack that matters shows in all of them.
+/// Measures before, under and after an attack, and compares.
 pub(super) async fn undisturbed(
     ward: &Ward,
     what: &str,
@@ -111,7 +114,7 @@ pub(super) async fn undisturbed(
     let mut seen = Vec::new();
     // Their boxes start first.
     chat(ward, &format!("{what}-warm"), WINDOW / 4).await?;
-    for round in 0..3 {
+    for round in 0..ROUNDS {
         let mut quiet = chat(ward, &format!("{what}-before-{round}"), WINDOW / 2).await?;
         attack(round).await?;
         let first = chat(ward, &format!("{what}-first-{round}"), NOTICED).await?;
@@ -119,19 +122,20 @@ pub(super) async fn undisturbed(
         calm().await?;
         quiet.extend(chat(ward, &format!("{what}-after-{round}"), WINDOW / 2).await?);
         quiet.sort_unstable();
-        let (before, under) = (p99(&quiet)?, p99(&attacked)?);
-        let (mid, mid_under) = (quiet.get(quiet.len() / 2), attacked.get(attacked.len() / 2));
+        let (before, under) = (percentile(&quiet, 99)?, percentile(&attacked, 99)?);
+        let (mid, mid_under) = (percentile(&quiet, 50)?, percentile(&attacked, 50)?);
         writeln!(
             std::io::stderr(),
             "{what}: p50 {mid:?} p99 {before:?} quiet, p50 {mid_under:?} p99 {under:?} attacked, at first {:?}",
             first.last()
         )?;
-        seen.push((before, under));
+        seen.push((mid, mid_under, before, under));
         let at_first = first.last().is_some_and(|slowest| *slowest < NOTICED);
-        if at_first && under <= before.mul_f64(1.2) + KERNEL {
+        let same = |before: Duration, under, chance| under <= before.mul_f64(1.2) + chance;
+        if at_first && same(mid, mid_under, CHANCE.0) && same(before, under, CHANCE.1) {
             return Ok(());
         }
     }
-    ensure!(false, "{what}: the others' p99 went from left to right: {seen:?}");
+    ensure!(false, "{what}: the others' median and p99, before and under attack: {seen:?}");
     Ok(())
 }

@@ -48,6 +48,17 @@ impl Home {
             .dm("c1", &format!("!row {}", json!({"kind": "system", "content": content})));
     }
 
+    /// Has the agent ask with its own `ncl`.
+    fn ncl(&self, command: &str, args: &Value) {
+        let request = format!("{command} {args}");
+        self.order(&json!({"action": "cli_request", "requestId": request, "command": command, "args": args}));
+    }
+
+    /// What the operator's `ncl` comes to.
+    async fn does(&self, line: &str) -> anyhow::Result<Value> {
+        self.sim.ncl(line).await.map_err(anyhow::Error::msg)
+    }
+
     /// The newest card of the owner.
     async fn card(&self, nth: usize) -> anyhow::Result<Shown> {
         let there = self.sim.rig.platform.until(EVER, |p| p.questions(OWNER).len() >= nth).await;
@@ -379,6 +390,105 @@ async fn configured_packages_are_caught_up_with() -> anyhow::Result<()> {
     home.sim.quiet().await;
     let told = home.sim.rig.platform.texts(OWNER);
     assert_eq!(told.iter().filter(|t| t.contains("jq; id")).count(), 1, "{told:?}");
+    home.sim.stop().await;
+    Ok(())
+}
+
+/// The packages are the same, but made anew beside those in use; the log has every line, and the boxes that ran
+/// are told. What cannot be made changes nothing.
+#[tokio::test(start_paused = true)]
+async fn a_rebuild_makes_the_same_packages_anew() -> anyhow::Result<()> {
+    let mut home = Home::new("rebuild").await?;
+    home.does("groups config add-package ag-andy --apt jq").await?;
+    home.sim.rig.platform.dm("c1", "one");
+    home.hears("echo: one").await;
+    let done = home.does("groups restart ag-andy --rebuild --message fresh").await?;
+    assert_eq!(done["note"], "Done: its packages are made anew.");
+    home.is_told("fresh").await?;
+    let image = |home: &Home| home.specs().pop().and_then(|spec| spec.image).unwrap_or_default();
+    home.sim.quiet().await;
+    let second = image(&home);
+    assert!(second.starts_with("made:jq."), "{second}");
+    assert_eq!(home.made(), ["jq", "kept made:jq", "jq", &format!("kept {second}")]);
+    let log = std::fs::read_to_string(home.sim.rig.data().join("logs/build-ag-andy.log"))?;
+    assert_eq!(log, "fetching jq\n");
+    // An agent asks first.
+    home.ncl("groups-restart", &json!({"rebuild": true}));
+    home.decide(&home.card(1).await?, "approve").await;
+    home.hears("Installing jq").await;
+    home.is_told("Done: its packages are made anew.").await?;
+    assert!(image(&home) != second && image(&home).starts_with("made:jq."), "{}", image(&home));
+    assert_eq!(home.made().len(), 6, "what was configured was caught up with");
+    let starts = home.sim.driver.counts().1;
+    home.config(|c| c.packages_apt = json!(["no-such"]))?;
+    let failed = home.does("groups restart ag-andy --rebuild").await;
+    assert!(failed.is_err_and(|e| e.to_string().contains("Nothing was changed")));
+    assert_eq!(home.sim.driver.counts().1, starts, "a box was started anew");
+    home.sim.stop().await;
+    Ok(())
+}
+
+/// What an agent asks by its own `ncl` is done as what it asks by its tools: proven by its next box, or taken back.
+#[tokio::test(start_paused = true)]
+async fn what_is_asked_by_ncl_is_proven_too() -> anyhow::Result<()> {
+    let mut home = Home::new("byncl").await?;
+    home.sim.driver.sick.lock().unwrap().push("bad-lib".into());
+    home.ncl("groups-config-add-package", &json!({"apt": "bad-lib"}));
+    home.decide(&home.card(1).await?, "approve").await;
+    home.is_told("The new box did not come up (the box did not start: its packages make it sick).")
+        .await?;
+    assert_eq!(home.packages()?, (json!([]), json!([])));
+    home.ncl("groups-config-add-package", &json!({"apt": "jq"}));
+    home.decide(&home.card(2).await?, "approve").await;
+    home.is_told("an approved change: jq is there now").await?;
+    home.ncl("groups-config-add-mcp-server", &json!({"name": "files", "command": "serve"}));
+    home.decide(&home.card(3).await?, "approve").await;
+    home.is_told("an approved change: the tool server files is there now").await?;
+    home.ncl("groups-config-remove-package", &json!({"apt": "jq"}));
+    home.decide(&home.card(4).await?, "approve").await;
+    home.is_told("an approved change: jq is gone now").await?;
+    home.ncl("groups-config-remove-mcp-server", &json!({"name": "files"}));
+    home.decide(&home.card(5).await?, "approve").await;
+    home.is_told("an approved change: the tool server files is gone now").await?;
+    home.sim.stop().await;
+    Ok(())
+}
+
+/// A host that stopped in the middle of it goes on with it, and tells the outcome once.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_by_ncl_survives_the_host() -> anyhow::Result<()> {
+    let mut home = Home::new("nclsurvives").await?;
+    *home.sim.driver.takes.lock().unwrap() = Some(Duration::from_secs(600));
+    home.ncl("groups-config-add-package", &json!({"apt": "jq"}));
+    home.decide(&home.card(1).await?, "approve").await;
+    home.hears("Installing jq").await;
+    home.sim.stop().await;
+    *home.sim.driver.takes.lock().unwrap() = None;
+    home.sim.start().await?;
+    home.is_told("Done: jq is there.").await?;
+    home.sim.quiet().await;
+    assert_eq!(home.is_told("Done: jq is there.").await?, 1);
+    assert_eq!(home.packages()?.0, json!(["jq"]));
+    home.sim.stop().await;
+    Ok(())
+}
+
+/// The session's provider goes before the agent's, and the agent's before the install's.
+#[tokio::test(start_paused = true)]
+async fn a_session_has_a_provider_of_its_own() -> anyhow::Result<()> {
+    let mut home = Home::new("provider").await?;
+    let provider = |home: &Home| container_json(&home.specs().pop().unwrap())["provider"].clone();
+    home.config(|c| c.provider = Some("agents".into()))?;
+    home.sim.rig.platform.dm("c1", "one");
+    home.hears("echo: one").await;
+    assert_eq!(provider(&home), "agents");
+    rusqlite::Connection::open(home.sim.rig.data().join("v2.db"))?
+        .execute("UPDATE sessions SET agent_provider = 'Own'", [])?;
+    home.does("groups restart ag-andy").await?;
+    home.sim.quiet().await;
+    home.sim.rig.platform.dm("c1", "two");
+    home.hears("echo: two").await;
+    assert_eq!(provider(&home), "own");
     home.sim.stop().await;
     Ok(())
 }

@@ -105,6 +105,23 @@ async fn a_stranger_who_answers_is_refused() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A wiring that cannot be read lets nobody answer whom it might have kept out.
+#[tokio::test(start_paused = true)]
+async fn an_unreadable_wiring_lets_no_stranger_answer() -> anyhow::Result<()> {
+    let mut sim = Sim::new("unreadable")?;
+    let agent = sim.rig.agent("andy", "demo")?;
+    sim.rig.chat("c1", &agent)?;
+    sim.start().await?;
+    sim.rig.platform.dm("c1", &ask("q1"));
+    let id = card(&sim, "c1", 1).await;
+    let spoil = "UPDATE messaging_group_agents SET sender_scope = 'whoever'";
+    rusqlite::Connection::open(sim.rig.data().join("v2.db"))?.execute(spoil, [])?;
+    let refused = click(&sim, &id, "red", "user-c1").await;
+    assert!(refused.starts_with("refused: only people whom this agent knows"), "{refused}");
+    sim.stop().await;
+    Ok(())
+}
+
 /// The agent stopped waiting: the card says so, a late answer is told once, and the session comes to rest.
 #[tokio::test(start_paused = true)]
 async fn a_late_answer_is_told_and_wakes_once() -> anyhow::Result<()> {

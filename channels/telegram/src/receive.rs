@@ -287,7 +287,7 @@ impl Receiver {
         else {
             return Ok(());
         };
-        let timestamp = wire::time(date);
+        let (timestamp, sender) = (wire::time(date), Some(sender));
         self.ingress.change(Change { at, id, message, timestamp, sender, what }).await
     }
 

@@ -29,7 +29,7 @@ pub async fn ask(socket: &Path, request: &Request) -> Result<Value, Failure> {
         serde_json::to_string(request).map_err(|e| lost("the question cannot be written", &e))?;
     line.push('\n');
     writer.write_all(line.as_bytes()).await.map_err(|e| lost("the host does not listen", &e))?;
-    let builds = request.command.starts_with("groups-config-");
+    let builds = request.command.starts_with("groups-");
     let patience = if builds { BUILT_WITHIN } else { ANSWER_MAX };
     let mut answer = String::new();
     let mut reader = BufReader::new(reader).take(LINE_BYTES_MAX as u64);

@@ -5,11 +5,13 @@ use crate::wire::{Code, Failure, Request};
 use crate::{client, help, print, table};
 use serde_json::{Map, Value};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How often `--watch` asks again.
 const WATCH_EVERY: Duration = Duration::from_secs(2);
+/// How often a command that is waited for shows what its build says.
+const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// Clears a terminal.
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -47,7 +49,16 @@ pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>
     let verb = table::find_command(&request.command).map(|(verb, _)| verb);
     let watch = request.args.get("watch") == Some(&Value::Bool(true));
     loop {
-        let data = match client::ask(socket, &request).await {
+        let mut asked = std::pin::pin!(client::ask(socket, &request));
+        let build = (seat == Seat::Operator).then(|| build_log(socket, &request)).flatten();
+        let mut shown = build.as_ref().and_then(|log| std::fs::read(log).ok()).unwrap_or_default();
+        let answer = loop {
+            match tokio::time::timeout(SHOW_EVERY, asked.as_mut()).await {
+                Ok(answer) => break answer,
+                Err(_) => build.iter().for_each(|log| progress(log, &mut shown, screen.err)),
+            }
+        };
+        let data = match answer {
             Ok(data) => data,
             Err(failure) => {
                 tell(screen.err, &failure);
@@ -65,6 +76,23 @@ pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
+}
+
+/// Where the host writes what making packages ready says.
+fn build_log(socket: &Path, request: &Request) -> Option<PathBuf> {
+    let agent = request.args.get("id")?.as_str().filter(|id| !id.contains('/'))?;
+    Some(socket.parent()?.join(format!("logs/build-{agent}.log")))
+}
+
+/// Shows the lines that were added. A build begins its log anew.
+fn progress(log: &Path, shown: &mut Vec<u8>, err: &mut dyn Write) {
+    let Ok(mut all) = std::fs::read(log) else { return };
+    all.truncate(all.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    let fresh = all.strip_prefix(shown.as_slice()).unwrap_or(&all);
+    if !fresh.is_empty() {
+        drop(writeln!(err, "{}", print::clean_lines(&String::from_utf8_lossy(fresh))));
+    }
+    *shown = all;
 }
 
 fn help_request(resource: Option<String>) -> Request {

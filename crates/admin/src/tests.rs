@@ -5,7 +5,7 @@ use crate::parse::{Asked, parse};
 use crate::print::render;
 use crate::program::{Screen, Seat};
 use crate::table::{Own, RESOURCES, Reach, VERBS, find, find_command};
-use crate::wire::{Code, Failure};
+use crate::wire::{Code, Failure, Frame};
 use expect_test::expect_file;
 use serde_json::{Map, Value, json};
 
@@ -322,4 +322,31 @@ async fn errors_go_to_stderr_with_an_exit_code() {
     let screen = Screen { out: &mut out, err: &mut err };
     assert_eq!(crate::program::run(&words("--help"), nowhere, Seat::Operator, screen).await, 0);
     assert!(!out.is_empty() && err.is_empty());
+}
+
+/// Who waits for a build sees what it says, from its beginning; not what an earlier one said.
+#[tokio::test(start_paused = true)]
+async fn a_build_is_seen_while_it_is_waited_for() {
+    let home = tempfile::tempdir().unwrap();
+    let (socket, log) = (home.path().join("ncl.sock"), home.path().join("logs/build-ag-a.log"));
+    std::fs::create_dir(home.path().join("logs")).unwrap();
+    std::fs::write(&log, "an earlier one\n").unwrap();
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let host = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        for said in ["fetching\n", "fetching\nunpa\u{1b}[31mcking\n"] {
+            std::fs::write(&log, said).unwrap();
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        }
+        let frame = Frame::of("1", Ok(json!({"note": "Done."})));
+        let text = format!("{}\n", serde_json::to_string(&frame).unwrap());
+        tokio::io::AsyncWriteExt::write_all(&mut stream, text.as_bytes()).await.unwrap();
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let screen = Screen { out: &mut out, err: &mut err };
+    let line = words("groups restart ag-a --rebuild");
+    let client = crate::program::run(&line, &socket, Seat::Operator, screen);
+    assert_eq!(tokio::join!(host, client).1, 0);
+    assert_eq!(String::from_utf8(err).unwrap(), "fetching\nunpa [31mcking\n");
+    assert!(String::from_utf8(out).unwrap().contains("Done."));
 }

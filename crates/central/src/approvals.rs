@@ -271,6 +271,25 @@ impl Central {
         Ok(count.unwrap_or(0))
     }
 
+    /// What sessions of this agent asked for and people rejected after this time.
+    pub fn rejected_since(&self, agent: Option<&AgentId>, at: Timestamp) -> Result<Vec<String>> {
+        let sql = "SELECT payload FROM pending_approvals WHERE agent_group_id IS ?1
+                   AND session_id IS NOT NULL AND status = 'rejected' AND decided_at > ?2";
+        self.list("pending_approvals", sql, params![agent, iso(at)], |r| r.get(0))
+    }
+
+    /// Who voted so far.
+    pub fn voters(&self, id: &ApprovalId) -> Result<Vec<String>> {
+        let sql = "SELECT user_id FROM approval_votes WHERE approval_id = ?1";
+        self.list("approval_votes", sql, [id], |r| r.get(0))
+    }
+
+    /// Takes somebody's vote back.
+    pub fn withdraw_vote(&self, id: &ApprovalId, user: &str) -> Result<()> {
+        let sql = "DELETE FROM approval_votes WHERE approval_id = ?1 AND user_id = ?2";
+        self.run("take the vote back", sql, params![id, user]).map(drop)
+    }
+
     /// Counts a vote. Any rejection decides; otherwise as many as are needed.
     pub fn vote(&self, id: &ApprovalId, v: &Vote<'_>, now: Timestamp) -> Result<Voted> {
         self.tx("count the vote", |tx| {
@@ -361,19 +380,22 @@ impl Central {
         self.list("approval_cards", sql, [id], |r| r.get(0))
     }
 
-    /// The requests whose cards lie in this chat, the latest first.
+    /// The requests whose cards lie in this chat, the latest first: those that are open, and those whose
+    /// first letters are `code`.
     pub fn approvals_at(
         &self,
         channel: &ChannelType,
         platform: &PlatformId,
+        code: &str,
         limit: u32,
     ) -> Result<Vec<Approval>> {
         let sql = select!(
             "WHERE approval_id IN (SELECT approval_id FROM approval_cards
                WHERE channel_type = ?1 AND platform_id = ?2)
-             ORDER BY status = 'pending' DESC, created_at DESC LIMIT ?3"
+               AND (status = 'pending' OR substr(approval_id, 4, 4) = ?3)
+             ORDER BY status = 'pending' DESC, created_at DESC LIMIT ?4"
         );
-        self.list("pending_approvals", sql, params![channel, platform, limit], approval)
+        self.list("pending_approvals", sql, params![channel, platform, code, limit], approval)
     }
 
     /// Where this person got a card of this request.

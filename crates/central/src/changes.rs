@@ -99,7 +99,8 @@ impl Central {
         self.tx("read the agent's box", |tx| parts(tx, agent))
     }
 
-    /// ● Writes down a change before anything is done about it; returns its number.
+    /// ● Writes down a change before anything is done about it; returns its number, which no earlier one had:
+    /// what is told goes by it.
     pub fn begin_build(
         &self,
         agent: &AgentId,
@@ -109,9 +110,9 @@ impl Central {
     ) -> Result<i64> {
         self.tx("write down the change", |tx| {
             tx.execute(
-                "INSERT INTO builds (agent_group_id, session_id, change, created_at)
-                 VALUES (?1, ?2, ?3, ?4)",
-                params![agent, session, change, iso(now)],
+                "INSERT INTO builds (id, agent_group_id, session_id, change, created_at)
+                 SELECT max(?5, COALESCE(max(id) + 1, 0)), ?1, ?2, ?3, ?4 FROM builds",
+                params![agent, session, change, iso(now), now.as_millisecond()],
             )?;
             Ok(tx.last_insert_rowid())
         })

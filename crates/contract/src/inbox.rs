@@ -196,13 +196,14 @@ impl Inbox {
             .step("look up delivered")
     }
 
-    /// When the agent has something to do. A message that is put off after a failed try holds up those
+    /// When the agent has something to do, `lead` before its time: it is to be ready then. What failed is put
+    /// off for its whole time. A message that is put off after a failed try holds up those
     /// behind it: they are not to overtake it. A task does not.
-    pub fn due(&self, now: Timestamp) -> Result<Due, Error> {
+    pub fn due(&self, now: Timestamp, lead: Duration) -> Result<Due, Error> {
         let mut query = self
             .conn
             .prepare_cached(
-                "SELECT process_after, COALESCE(tries, 0) > 0 AND kind <> 'task' FROM messages_in
+                "SELECT process_after, COALESCE(tries, 0) > 0, kind <> 'task' FROM messages_in
                  WHERE status = 'pending' AND trigger = 1 AND NOT (kind = 'system' AND timestamp < ?1)
                  ORDER BY seq",
             )
@@ -210,13 +211,16 @@ impl Inbox {
         let mut due = Due::Never;
         let stale = time::iso(now.checked_sub(ANSWER_WAKES).unwrap_or(now));
         let rows = query
-            .query_map([stale], |r| Ok((r.get::<_, Option<String>>(0)?, r.get::<_, bool>(1)?)))
+            .query_map([stale], |r| {
+                Ok((r.get::<_, Option<String>>(0)?, r.get::<_, bool>(1)?, r.get::<_, bool>(2)?))
+            })
             .step("look for due rows")?;
         for row in rows {
-            let (text, holds) = row.step("look for due rows")?;
+            let (text, tried, line) = row.step("look for due rows")?;
             let Some(text) = text else { return Ok(Due::Now) };
             // An unreadable time must not hide the row for ever.
             let Some(at) = time::parse(&text) else { return Ok(Due::Now) };
+            let at = if tried { at } else { at.checked_sub(lead).unwrap_or(at) };
             if at <= now {
                 return Ok(Due::Now);
             }
@@ -224,7 +228,7 @@ impl Inbox {
                 Due::At(earlier) if earlier <= at => due,
                 Due::Now | Due::At(_) | Due::Never => Due::At(at),
             };
-            if holds {
+            if tried && line {
                 break;
             }
         }

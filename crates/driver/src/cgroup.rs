@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod tests;
 
+use crate::Strain;
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
@@ -18,22 +19,24 @@ pub const WEIGHT: u16 = 12;
 /// The same, version 1.
 pub const SHARES: u16 = 128;
 
+/// In which pieces a box gets the CPU time that it may use.
+pub const PERIOD_US: u64 = 100_000;
+/// What a box that is held back gets instead, a tenth of one CPU, in pieces that are soon over: what it
+/// stops in the middle of waits no longer than one of them.
+const HELD_PERIOD_US: u64 = 10_000;
+const HELD_QUOTA_US: u64 = 1_000;
+
 /// The CPU time of a box.
 #[derive(Debug, Clone)]
 pub struct Cpu {
     groups: Vec<PathBuf>,
+    millis: u32,
 }
 
 impl Cpu {
-    /// Of a box with these groups.
-    pub fn new(groups: Vec<PathBuf>) -> Self {
-        Self { groups }
-    }
-
-    /// Of the box with this first process, in groups of its own that are named after `id`.
-    pub fn of(pid: i32, id: &str) -> Self {
-        let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        Self { groups: places(&table, id).into_iter().filter(|dir| dir.is_dir()).collect() }
+    /// Of a box with these groups that may use so many thousandths of a CPU.
+    pub fn new(groups: Vec<PathBuf>, millis: u32) -> Self {
+        Self { groups, millis }
     }
 
     /// How much the box used since it started; none when it is gone, or is not counted.
@@ -76,6 +79,36 @@ impl Cpu {
         Ok(())
     }
 
+    /// How often the kernel killed something in the box for memory.
+    pub fn memory_kills(&self) -> u64 {
+        memory_kills(&self.groups)
+    }
+
+    /// Whether the box is held back.
+    pub fn held_back(&self) -> bool {
+        held_back(&self.groups)
+    }
+
+    /// From now on the box has a tenth of one CPU, whoever else wants it or not (or again what it may have).
+    pub fn hold_back(&self, yes: bool) -> Result<()> {
+        let (quota, period) = match yes {
+            true => (HELD_QUOTA_US, HELD_PERIOD_US),
+            false => (quota_us(self.millis), PERIOD_US),
+        };
+        let group = |file: &str| self.groups.iter().find(|dir| dir.join(file).exists());
+        if let Some(dir) = group("cpu.max") {
+            return fs::write(dir.join("cpu.max"), format!("{quota} {period}"));
+        }
+        let none = || Error::new(ErrorKind::NotFound, "no cpu.max and no cpu.cfs_quota_us");
+        let dir = group("cpu.cfs_quota_us").ok_or_else(none)?;
+        let mut writes = [("cpu.cfs_quota_us", quota), ("cpu.cfs_period_us", period)];
+        if !yes {
+            // On the way it may not have more than the groups above.
+            writes.reverse();
+        }
+        writes.iter().try_for_each(|(file, value)| fs::write(dir.join(file), value.to_string()))
+    }
+
     fn idle(&self) -> Result<PathBuf> {
         let none =
             || Error::new(ErrorKind::NotFound, "no cpu.idle; it takes Linux 5.15 and a cpu group");
@@ -84,6 +117,35 @@ impl Cpu {
             .map(|dir| dir.join("cpu.idle"))
             .find(|file| file.exists())
             .ok_or_else(none)
+    }
+}
+
+/// How much of [`PERIOD_US`] so many thousandths of a CPU are.
+pub fn quota_us(millis: u32) -> u64 {
+    u64::from(millis) * PERIOD_US / 1000
+}
+
+fn held_back(dirs: &[PathBuf]) -> bool {
+    let is = |file: &str, held: &str| {
+        dirs.iter().any(|dir| fs::read_to_string(dir.join(file)).is_ok_and(|t| t.trim() == held))
+    };
+    is("cpu.max", &format!("{HELD_QUOTA_US} {HELD_PERIOD_US}"))
+        || is("cpu.cfs_period_us", &HELD_PERIOD_US.to_string())
+}
+
+/// The groups of the box with this first process, those that are its own and named after `id`.
+pub fn own(pid: i32, id: &str) -> Vec<PathBuf> {
+    let table = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    places(&table, id).into_iter().filter(|dir| dir.is_dir()).collect()
+}
+
+/// How often a box with these groups ran against its limits. `turned` is the older part of its log.
+pub fn strain(dirs: &[PathBuf], turned: &Path) -> Strain {
+    Strain {
+        forks_refused: count(dirs, &["pids.events"], "max "),
+        killed_for_memory: memory_kills(dirs),
+        log_turned: turned.metadata().and_then(|meta| meta.modified()).ok(),
+        held_back: held_back(dirs),
     }
 }
 
@@ -103,11 +165,6 @@ fn places(table: &str, id: &str) -> Vec<PathBuf> {
 /// How often the kernel killed something in these groups for memory.
 pub fn memory_kills(dirs: &[PathBuf]) -> u64 {
     count(dirs, &["memory.events", "memory.oom_control"], "oom_kill ")
-}
-
-/// How often a process was refused.
-pub fn forks_refused(dirs: &[PathBuf]) -> u64 {
-    count(dirs, &["pids.events"], "max ")
 }
 
 /// The number behind this word in these files of the groups.

@@ -114,6 +114,8 @@ pub struct Strain {
     pub killed_for_memory: u64,
     /// When its log was full and turned over, last.
     pub log_turned: Option<std::time::SystemTime>,
+    /// Whether it is held back, so that whatever it does now is less than it would.
+    pub held_back: bool,
 }
 
 /// A box that runs.

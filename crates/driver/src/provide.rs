@@ -34,7 +34,8 @@ pub struct Wanted {
     pub folder: PathBuf,
     /// Who runs in its boxes.
     pub user: BoxUser,
-    /// Names this set of packages; safe as a part of a file name and of an image's tag.
+    /// Names this set of packages; safe as a part of a file name and of an image's tag. What follows a `-`
+    /// tells it from an earlier one of the same packages, of which nothing may be used.
     pub key: String,
 }
 

@@ -17,6 +17,7 @@ mod sessions;
 mod tasks;
 mod why;
 
+pub(crate) use groups::changes_box;
 pub(crate) use inside::{from_box, run_approved};
 
 use crate::{Host, HostError, blocking};
@@ -24,6 +25,8 @@ use given::{Answer, No};
 use nanoclaw_admin::args::{Args, canonical, complete};
 use nanoclaw_admin::table::{self, Verb};
 use nanoclaw_admin::wire::{Code, Failure, Frame, LINE_BYTES_MAX, Request};
+use nanoclaw_central::CliScope;
+use nanoclaw_contract::ids::{AgentId, SessionId};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -35,8 +38,8 @@ use tokio::net::{UnixListener, UnixStream};
 pub(crate) enum Caller {
     /// Whoever runs the machine.
     Operator,
-    /// An agent whose reach goes this far now.
-    Agent(nanoclaw_central::CliScope),
+    /// An agent whose reach goes this far now, from this session.
+    Agent(CliScope, AgentId, Option<SessionId>),
 }
 
 /// Opens the socket; the returned task serves it.
@@ -132,17 +135,13 @@ async fn run(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: Args)
     match (verb.resource, verb.verb) {
         ("top", _) => install::top(host).await,
         ("dead-letters", "replay") => install::replay(host, &args).await,
+        ("groups", _) if changes_box(&verb.command(), &args) => {
+            groups::change_box(host, caller, verb, &args).await
+        }
         ("groups", "restart") => groups::restart(host, &args).await,
         ("groups", "delete") | ("messaging-groups", "delete") => {
             groups::delete(host, verb, &args).await
         }
-        (
-            "groups",
-            "config add-mcp-server"
-            | "config remove-mcp-server"
-            | "config add-package"
-            | "config remove-package",
-        ) => groups::change_tools(host, verb, &args).await,
         ("sessions", "stop") => sessions::stop(host, &args).await,
         ("sessions", "clear") => sessions::clear(host, &args).await,
         _ => {
@@ -167,7 +166,7 @@ fn quick(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: &Args) ->
         "approvals" => approvals::act(host, caller, verb, args),
         "destinations" => destinations::act(host, verb, args),
         "sessions" => sessions::act(host, verb, args),
-        "tasks" => tasks::act(host, verb, args),
+        "tasks" => tasks::act(host, caller, verb, args),
         "dropped-messages" | "dead-letters" => install::act(host, verb, args),
         _ => Err(No::because(Code::UnknownCommand, format!("{} is not there yet", verb.words()))),
     }

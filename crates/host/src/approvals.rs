@@ -12,6 +12,7 @@ pub(crate) mod card;
 pub(crate) mod typed;
 
 use crate::access::{UserFacts, may_admin};
+use crate::boxes::{Change, McpServer};
 use crate::{Host, HostError, blocking, boxes, fault, strangers};
 use card::outcome_line;
 use nanoclaw_central::{
@@ -20,7 +21,7 @@ use nanoclaw_central::{
 use nanoclaw_channel::{Answer, AnswerOutcome, Question};
 use nanoclaw_contract::ids::{self, Address, AgentId, ApprovalId, ChatId, SessionId, UserId};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,6 +35,9 @@ const ASKED_MAX: i64 = 10;
 const STRANGERS_MAX: i64 = 50;
 /// How long a request can be decided.
 const EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// How long nobody is asked again for what was rejected; after so many rejections, for anything.
+const REJECTED_FOR: Duration = Duration::from_secs(30 * 60);
+const REJECTED_MAX: usize = 5;
 /// Arguments about more than the agent itself: an image of this machine, and how much of it a box may take.
 const OF_THE_MACHINE: [&str; 4] = ["image_tag", "memory_mib", "pids", "cpu_millis"];
 /// How long to wait before somebody is let in again where that failed: messages hang on it.
@@ -48,6 +52,8 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// How many people must approve what an agent asks for, in `settings`; one if it says nothing.
 pub(crate) const NEEDED: &str = "approvals_needed";
 const PREFIX: &str = "ap";
+/// Votes of whoever runs the machine, where there is no owner.
+const OPERATOR: &str = "operator";
 
 /// What will happen, to the last argument. Its canonical JSON is what is hashed and shown.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -124,7 +130,10 @@ impl Action {
     /// Whether it is taken up again where a host left it.
     fn is_resumable(&self) -> bool {
         self.is_repeatable()
-            || matches!(self, Self::InstallPackages { .. } | Self::AddMcpServer { .. })
+            || match self {
+                Self::Command { command, args, .. } => crate::admin::changes_box(command, args),
+                _ => matches!(self, Self::InstallPackages { .. } | Self::AddMcpServer { .. }),
+            }
     }
 
     fn to_json(&self) -> Result<String, HostError> {
@@ -184,6 +193,9 @@ impl Host {
         if self.central.count_open_approvals(action.agent(), session.is_some())? >= max {
             return Ok(Err(format!("{max} requests wait for a decision already")));
         }
+        if let Err(why) = self.asked_enough(&action, session.is_some(), &payload)? {
+            return Ok(Err(why));
+        }
         let Audience(places, needed) = match self.audience(&action)? {
             Ok(audience) => audience,
             Err(why) => return Ok(Err(why)),
@@ -229,6 +241,34 @@ impl Host {
             &format!("{id}: {}", shown.title),
         );
         Ok(Ok(id))
+    }
+
+    /// Nobody is asked for the same again right after a no, whatever the reason given, nor for ever new things.
+    fn asked_enough(
+        &self,
+        action: &Action,
+        by_agent: bool,
+        payload: &str,
+    ) -> Result<Result<(), String>, HostError> {
+        if !by_agent {
+            return Ok(Ok(()));
+        }
+        let since = self.clock.now() - REJECTED_FOR;
+        let rejected = self.central.rejected_since(action.agent(), since)?;
+        let what = |payload: &str| {
+            let mut what: Map<String, Value> = serde_json::from_str(payload).unwrap_or_default();
+            what.remove("reason");
+            what
+        };
+        let wanted = what(payload);
+        if rejected.len() < REJECTED_MAX && rejected.iter().all(|p| what(p) != wanted) {
+            return Ok(Ok(()));
+        }
+        Ok(Err(format!(
+            "this was rejected within the last {} minutes; talk to the people in the chat before you \
+             ask again",
+            REJECTED_FOR.as_secs() / 60
+        )))
     }
 
     /// Where everybody is reached who may decide, and how many of them must approve.
@@ -317,6 +357,7 @@ impl Host {
             None => return refused("that is not one of the options"),
         };
         let chosen = a.choices().into_iter().find(|c| c.label == value).map(|c| c.value);
+        self.withdraw(&a, agent)?;
         let voted = self.vote(&a, voter, chosen.as_deref().unwrap_or(value))?;
         fault::point("host.approval.voted");
         Ok(match voted {
@@ -332,6 +373,22 @@ impl Host {
         })
     }
 
+    /// Whoever lost the role has not voted.
+    fn withdraw(&self, a: &Approval, agent: Option<&AgentId>) -> Result<(), HostError> {
+        for voter in self.central.voters(&a.id)? {
+            let may = match UserId::parse(&voter) {
+                Ok(user) => voter == OPERATOR || self.may_decide(&user, agent)?,
+                Err(_) => voter == OPERATOR,
+            };
+            if !may {
+                self.central.withdraw_vote(&a.id, &voter)?;
+                let why = format!("{}: {voter} may not decide any more", a.id);
+                self.trace("vote withdrawn", None, a.session.as_ref(), None, &why);
+            }
+        }
+        Ok(())
+    }
+
     fn vote(&self, a: &Approval, voter: Voter<'_>, value: &str) -> Result<Voted, HostError> {
         let owner = self.central.owners()?.into_iter().next();
         // Whoever runs the machine is the first owner, also when it comes to one vote each.
@@ -344,8 +401,8 @@ impl Host {
         };
         let person = user.map(|u| self.central.person_of(u)).transpose()?;
         let vote = Vote {
-            person: person.as_deref().unwrap_or("operator"),
-            user: user.map_or("operator", UserId::as_str),
+            person: person.as_deref().unwrap_or(OPERATOR),
+            user: user.map_or(OPERATOR, UserId::as_str),
             name: &name,
             value,
         };
@@ -517,7 +574,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
 
 /// What takes a while says so first.
 async fn say_begun(host: &Arc<Host>, a: &Approval, action: &Action) -> Result<(), HostError> {
-    if !matches!(action, Action::InstallPackages { .. }) {
+    if action.is_repeatable() || !action.is_resumable() {
         return Ok(());
     }
     let (h, a) = (host.clone(), a.clone());
@@ -564,17 +621,17 @@ async fn apply(host: Arc<Host>, a: Approval, action: Action) -> Result<String, S
     let (host, session) = (&host, a.session.as_ref());
     match action {
         Action::InstallPackages { agent, apt, npm, .. } => {
-            boxes::install_packages(host, &agent, &apt, &npm, session).await
+            boxes::carry_out(host, &agent, session, Change::Packages { apt, npm }).await
         }
         Action::AddMcpServer { agent, name, command, args, env, .. } => {
-            let server = boxes::McpServer { name, command, args, env };
-            boxes::add_mcp_server(host, &agent, &server, session).await
+            let change = Change::server(McpServer { name, command, args, env })?;
+            boxes::carry_out(host, &agent, session, change).await
         }
         Action::CreateAgent { by, name, instructions } => {
             crate::team::create_agent(host, &by, &name, instructions.as_deref(), session).await
         }
         Action::Command { agent, command, args } => {
-            crate::admin::run_approved(host, &agent, &command, &args).await
+            crate::admin::run_approved(host, (&agent, session), &command, &args).await
         }
         Action::LetIn { .. } | Action::ConnectChat { .. } => {
             let mut waits = STRANGERS_AGAIN.iter();

@@ -61,7 +61,7 @@ type Outcome = Shared<BoxFuture<'static, Result<String, String>>>;
 /// What changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case")]
-enum Change {
+pub(crate) enum Change {
     /// These packages come in addition.
     Packages { apt: Vec<String>, npm: Vec<String> },
     /// This server comes in addition, or in place of one of its name.
@@ -70,41 +70,8 @@ enum Change {
     Gone { apt: Vec<String>, npm: Vec<String>, server: Option<String> },
     /// Nothing: what is configured is made ready.
     CatchUp,
-}
-
-/// Installs packages for an agent; returns when its boxes have them, or why they do not.
-pub(crate) async fn install_packages(
-    host: &Arc<Host>,
-    agent: &AgentId,
-    apt: &[String],
-    npm: &[String],
-    session: Option<&SessionId>,
-) -> Result<String, String> {
-    Wanted::judge(apt, npm)?;
-    let change = Change::Packages { apt: apt.to_vec(), npm: npm.to_vec() };
-    carry_out(host, agent, session, change).await
-}
-
-/// Adds a server of tools to an agent's boxes, or replaces one; returns when they have it.
-pub(crate) async fn add_mcp_server(
-    host: &Arc<Host>,
-    agent: &AgentId,
-    server: &McpServer,
-    session: Option<&SessionId>,
-) -> Result<String, String> {
-    servers::judge(server)?;
-    let change = Change::Server { name: server.name.clone(), entry: servers::entry(server) };
-    carry_out(host, agent, session, change).await
-}
-
-/// Takes packages or a server away; returns when the agent's boxes are without.
-pub(crate) async fn take_away(
-    host: &Arc<Host>,
-    agent: &AgentId,
-    (apt, npm): (Vec<String>, Vec<String>),
-    server: Option<String>,
-) -> Result<String, String> {
-    carry_out(host, agent, None, Change::Gone { apt, npm, server }).await
+    /// Nothing: what is configured is made ready anew, whatever is there. The new boxes are told this.
+    Anew { message: Option<String> },
 }
 
 /// Goes on with what an earlier host left. Blocks.
@@ -132,7 +99,9 @@ pub(crate) fn resume(host: &Arc<Host>) -> Result<(), HostError> {
     Ok(())
 }
 
-async fn carry_out(
+/// Changes an agent's boxes; returns when they have it, or why they do not. What a session of the agent
+/// asked for is proven by its own next box.
+pub(crate) async fn carry_out(
     host: &Arc<Host>,
     agent: &AgentId,
     session: Option<&SessionId>,
@@ -207,9 +176,14 @@ async fn steps(host: &Arc<Host>, mut build: Build) -> Result<String, String> {
     let (config, parts) = now.await.map_err(failed)?;
     if build.before.is_none() {
         let mut after = change.after(&parts)?;
-        let wanted = wanted(host, &build.agent, &config, &after)?;
+        let mut wanted = wanted(host, &build.agent, &config, &after)?;
         let key = key_of(host, &wanted);
+        let anew = matches!(change, Change::Anew { .. });
+        if anew {
+            wanted.key = format!("{}-{}", wanted.key, build.id);
+        }
         let ready = parts.tools.as_ref().map_or(wanted.is_empty(), |tools| tools.key == key);
+        let ready = ready && !anew;
         if after == parts && ready {
             return Ok(format!("Nothing had to be changed: {} already.", change.are()));
         }
@@ -242,7 +216,7 @@ async fn steps(host: &Arc<Host>, mut build: Build) -> Result<String, String> {
                 .await
                 .map_err(failed)?;
             host.trace("box changed back", None, build.session.as_ref(), None, &why);
-            start_anew(host, &build).await.map_err(failed)?;
+            start_anew(host, &build, None).await.map_err(failed)?;
             Err(format!(
                 "The new box did not come up ({why}). Everything is as it was before; nothing was installed."
             ))
@@ -251,6 +225,11 @@ async fn steps(host: &Arc<Host>, mut build: Build) -> Result<String, String> {
 }
 
 impl Change {
+    pub(crate) fn server(server: McpServer) -> Result<Self, String> {
+        servers::judge(&server)?;
+        Ok(Self::Server { entry: servers::entry(&server), name: server.name })
+    }
+
     /// The set-up with this change.
     fn after(&self, before: &BoxParts) -> Result<BoxParts, String> {
         let mut after = before.clone();
@@ -277,9 +256,17 @@ impl Change {
                     all.shift_remove(name);
                 }
             }
-            Self::CatchUp => {}
+            Self::CatchUp | Self::Anew { .. } => {}
         }
         Ok(after)
+    }
+
+    /// What it takes away that is not there.
+    pub(crate) fn missing<'a>(&'a self, parts: &BoxParts) -> Option<&'a str> {
+        let Self::Gone { apt, npm, server } = self else { return None };
+        let of = |names: &'a [String], list: &Value| names.iter().find(|n| !list_has(list, n));
+        let server = server.as_ref().filter(|n| parts.mcp_servers.get(n.as_str()).is_none());
+        of(apt, &parts.apt).or(of(npm, &parts.npm)).or(server).map(String::as_str)
     }
 
     /// What is so when it is done.
@@ -294,6 +281,7 @@ impl Change {
             Self::Gone { server: Some(name), .. } => format!("the tool server {name} is gone"),
             Self::Gone { apt, npm, .. } => format!("{} gone", all(apt, npm)),
             Self::CatchUp => "the configured packages are there".into(),
+            Self::Anew { .. } => "its packages are made anew".into(),
         }
     }
 }
@@ -408,8 +396,14 @@ async fn tidy(host: &Arc<Host>, agent: &AgentId, config: &AgentConfig) {
 /// Starts the boxes anew and waits until the one that asked shows that it lives.
 async fn prove(host: &Arc<Host>, build: &Build, change: &Change) -> Result<(), String> {
     let failed = |e: HostError| e.to_string();
+    let message = match change {
+        Change::Anew { message } => message.as_deref(),
+        Change::Packages { .. } | Change::Server { .. } | Change::Gone { .. } | Change::CatchUp => {
+            None
+        }
+    };
     let Some(session) = build.session.clone() else {
-        return restart_agent(host, &build.agent, None).await.map(drop).map_err(failed);
+        return start_anew(host, build, message).await.map_err(failed);
     };
     let old = box_of(host, &session).await.map_err(failed)?;
     let text = format!(
@@ -418,7 +412,7 @@ async fn prove(host: &Arc<Host>, build: &Build, change: &Change) -> Result<(), S
         change.are()
     );
     note(host, &session, &format!("build-{}", build.id), text).await;
-    start_anew(host, build).await.map_err(failed)?;
+    start_anew(host, build, message).await.map_err(failed)?;
     let (mut until, asked) = (Instant::now() + ALIVE_WITHIN, Instant::now());
     let mut alive: Option<(String, Instant)> = None;
     loop {
@@ -484,12 +478,16 @@ async fn box_of(host: &Arc<Host>, session: &SessionId) -> Result<Option<String>,
 }
 
 /// Every box of the agent, and the one that asked in any case, without a wait for an earlier failure.
-async fn start_anew(host: &Arc<Host>, build: &Build) -> Result<(), HostError> {
+async fn start_anew(
+    host: &Arc<Host>,
+    build: &Build,
+    message: Option<&str>,
+) -> Result<(), HostError> {
     if let Some(session) = build.session.clone() {
         let h = host.clone();
         blocking(move || Ok(h.central.wake_succeeded(&session)?)).await?;
     }
-    restart_agent(host, &build.agent, None).await?;
+    restart_agent(host, &build.agent, message).await?;
     if let Some(session) = &build.session {
         host.wake(session);
     }

@@ -24,7 +24,10 @@ use nanoclaw_contract::inbox::Pushed;
 use nanoclaw_contract::message::{InKind, NewIn, Trigger};
 use nanoclaw_contract::time::iso;
 use std::sync::Arc;
+use std::time::Duration;
 
+/// How long a platform may take to follow a thread.
+const SUBSCRIBE_MAX: Duration = Duration::from_secs(30);
 /// Longest text of one message.
 const TEXT_BYTES_MAX: usize = 4 << 20;
 
@@ -67,7 +70,11 @@ pub(crate) async fn push(host: &Arc<Host>, message: Inbound) -> Result<(), HostE
         if let (Some(at), Some(channel)) =
             (w.follow.clone(), host.channels.get(&w.reply.channel_type))
         {
-            tokio::spawn(async move { channel.subscribe(&at).await });
+            tokio::spawn(async move {
+                if tokio::time::timeout(SUBSCRIBE_MAX, channel.subscribe(&at)).await.is_err() {
+                    tracing::warn!(?at, "the platform did not say whether the thread is followed");
+                }
+            });
         }
         if w.pushed == Pushed::New {
             handle.awaited_at(w.reply.clone());

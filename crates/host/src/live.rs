@@ -503,7 +503,7 @@ impl<'a> Live<'a> {
         polled: bool,
     ) -> Result<Next, HostError> {
         let now = Instant::now();
-        let due = self.due().await?;
+        let due = self.due(Duration::ZERO).await?;
         let pulse = self.pulse().await;
         let working =
             pulse.as_ref().is_some_and(|p| p.pulse.phase != Phase::Idle) || due == Due::Now;
@@ -645,9 +645,10 @@ impl<'a> Live<'a> {
         .ok()
     }
 
-    async fn due(&self) -> Result<Due, HostError> {
+    /// When there is work, this much before its time.
+    async fn due(&self, lead: Duration) -> Result<Due, HostError> {
         let (files, now) = (self.files.clone(), self.host.clock.now());
-        blocking(move || files.with(|inbox| inbox.due(now))).await
+        blocking(move || files.with(|inbox| inbox.due(now, lead))).await
     }
 
     async fn in_tasks(
@@ -681,17 +682,15 @@ impl<'a> Live<'a> {
 
     /// No box runs: start one if there is work, or note when there will be and go to sleep.
     async fn rest_or_start(&mut self, retry_at: Option<Timestamp>) -> Result<Next, HostError> {
-        if self.due().await? == Due::Now {
+        if self.due(Duration::ZERO).await? == Due::Now {
             self.in_tasks(tasks::skip_missed).await?;
         }
-        let due = self.due().await?;
+        let due = self.due(LEAD).await?;
         let (host, id) = (self.host.clone(), self.session.id.clone());
         let failed = blocking(move || Ok(host.central.wake_failure(&id)?)).await?;
         let now = self.host.clock.now();
         let not_before = failed.map(|f| f.next_at).filter(|at| *at > now);
-        let soon = matches!(due, Due::At(at) if at <= now + LEAD);
-        if (due == Due::Now || soon || self.repair) && not_before.is_none() && !self.host.stopping()
-        {
+        if (due == Due::Now || self.repair) && not_before.is_none() && !self.host.stopping() {
             let place = self.host.slots.request(self.handle);
             if place == Place::NewInLine {
                 self.host.evict_idle();
@@ -704,7 +703,7 @@ impl<'a> Live<'a> {
         self.host.slots.release(&self.session.id);
         let work = match due {
             Due::Now => not_before.or(Some(now)),
-            Due::At(at) => Some((at - LEAD).max(not_before.unwrap_or(now))),
+            Due::At(at) => Some(at.max(not_before.unwrap_or(now))),
             Due::Never => None,
         };
         let next = [work, retry_at].into_iter().flatten().min();
@@ -827,7 +826,11 @@ impl<'a> Live<'a> {
         self.host.egress.close(&self.session.id).await;
         // Whatever handle the old file had, the next look opens it anew.
         self.reader = None;
-        self.look().await?;
+        if !self.condemned {
+            self.look().await?;
+        }
+        // Once the box is off the list somebody may clear what this task knows.
+        self.condemned |= self.quarantined().await?.is_some();
         let claims = self.unfinished().await;
         fault::point("host.box.ended");
         let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());
@@ -887,7 +890,7 @@ impl<'a> Live<'a> {
             let text = format!("⚠️ I had to give up on a message after {TRIES_MAX} tries: {why}");
             self.host.notify_chat(&self.session, row.id.as_str(), &text).await;
         }
-        if !proven && claims.is_empty() && self.due().await? == Due::Now {
+        if !proven && claims.is_empty() && self.due(Duration::ZERO).await? == Due::Now {
             // It died before it took anything on: back off, and say so once.
             self.start_failed(&why).await.map(|_| ())
         } else {

@@ -2,7 +2,8 @@
 //!
 //! The kernel says when somebody waits for a CPU, the box's own control group how much it used. That is
 //! no punishment: a box that gives way keeps every CPU that nobody else wants, so a long build in one
-//! chat costs the other chats nothing. While no box runs nothing is looked at; while nobody waits, nothing but
+//! chat costs the other chats nothing. Only a box whose processes are killed for memory again and again is
+//! held back, CPU or not: each of them costs the machine the clearing and freeing of all that it may have. While no box runs nothing is looked at; while nobody waits, nothing but
 //! the kernel's own notice is waited for.
 
 #[cfg(test)]
@@ -35,6 +36,8 @@ const GREEDY: u32 = 4;
 const CALM: u32 = 20;
 /// … for this long.
 const CALM_FOR: Duration = Duration::from_secs(4);
+/// So much CPU time of its own a box must use without another kill for memory.
+const PROOF: Duration = Duration::from_secs(5);
 /// How long a measurement may reach back to say anything about now.
 const FRESH: Duration = Duration::from_secs(1);
 
@@ -44,6 +47,10 @@ struct Known {
     used: Duration,
     at: Instant,
     manner: Manner,
+    /// Processes that were killed for memory, and what the box had used when the last one was.
+    kills: u64,
+    killed_at: Option<Duration>,
+    held: bool,
 }
 
 /// How a box behaves.
@@ -122,7 +129,28 @@ impl Known {
             true => Manner::GivesWay { calm: Duration::ZERO },
             false => Manner::Normal,
         };
-        Some(Self { cpu, used, at: Instant::now(), manner })
+        let (kills, held) = (cpu.memory_kills(), cpu.held_back());
+        let killed_at = held.then_some(used);
+        Some(Self { cpu, used, at: Instant::now(), manner, kills, killed_at, held })
+    }
+
+    /// Holds the box back from the second kill on, until it has proved itself or is calm. Time is its own
+    /// CPU time, which passes slowly for one that is held back.
+    fn atone(&mut self) -> std::io::Result<()> {
+        let gives_way = self.manner != Manner::Normal;
+        let kills = if gives_way { self.cpu.memory_kills() } else { self.kills };
+        let killed = kills > std::mem::replace(&mut self.kills, kills);
+        let recent = self.killed_at.is_some_and(|at| self.used.saturating_sub(at) < PROOF);
+        if killed {
+            self.killed_at = Some(self.used);
+        }
+        let hold = gives_way && recent && (killed || self.held);
+        if hold != self.held {
+            self.cpu.hold_back(hold)?;
+            self.held = hold;
+            tracing::info!(hold, "a box that is killed for memory again and again");
+        }
+        Ok(())
     }
 }
 
@@ -144,6 +172,9 @@ fn measure(mut boxes: Boxes) -> Boxes {
             }
         }
         its.manner = next;
+        if let Err(e) = its.atone() {
+            tracing::debug!(name, "it cannot be held back: {e}");
+        }
     }
     boxes
 }

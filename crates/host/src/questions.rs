@@ -118,7 +118,12 @@ fn may_answer(
     };
     let wirings = central.wirings_of_chat(&chat.id)?;
     let mut of_agent = wirings.iter().flatten().filter(|w| w.agent == session.agent);
-    let scoped = of_agent.next().map_or(SenderScope::All, |w| w.sender_scope);
+    // A wiring that cannot be read may be the agent's, and narrow.
+    let unknown = match wirings.iter().any(Result::is_err) {
+        true => SenderScope::Known,
+        false => SenderScope::All,
+    };
+    let scoped = of_agent.next().map_or(unknown, |w| w.sender_scope);
     for gate in [
         access(chat.policy, Some(&facts), &session.agent),
         scope(scoped, Some(&facts), &session.agent),

@@ -47,7 +47,12 @@ async fn watch(host: &Arc<Host>) {
             let first = !known.contains_key(&b.name);
             let its = known.entry(b.name).or_default();
             let why = if first { None } else { judge(&its.last, &now) };
-            its.rounds = if why.is_some() { its.rounds + 1 } else { 0 };
+            its.rounds = match why {
+                Some(_) => its.rounds + 1,
+                // It may do no more than that.
+                None if now.held_back => its.rounds,
+                None => 0,
+            };
             its.last = now;
             if let Some(why) = why.filter(|_| its.rounds >= ROUNDS) {
                 host.park(&b.session, why).await;
@@ -81,6 +86,7 @@ mod tests {
             forks_refused: 10_000,
             killed_for_memory: 3,
             log_turned: Some(SystemTime::UNIX_EPOCH),
+            held_back: false,
         };
         assert_eq!(judge(&calm, &calm), None);
         let forks = Strain { forks_refused: 20_000, ..calm };

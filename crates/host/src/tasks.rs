@@ -5,12 +5,13 @@
 //! written after the inbox and anew after a crash.
 
 use crate::session::Files;
-use crate::{Host, HostError};
+use crate::team::Verdict;
+use crate::{Host, HostError, lock};
 use nanoclaw_central::{ContainerStatus, Session, TaskEntry, TaskFilter};
 use nanoclaw_contract::content::{Missed, Task};
 use nanoclaw_contract::dir::SessionDir;
 use nanoclaw_contract::ids::{
-    self, Address, ChannelType, MessageId, OutId, PlatformId, SessionId, ThreadId,
+    self, Address, AgentId, ChannelType, MessageId, OutId, PlatformId, SessionId, ThreadId,
 };
 use nanoclaw_contract::inbox::{Change, Due, Live, Order, Pushed, TaskRow, check_size};
 use nanoclaw_contract::message::{AckStatus, InKind, InStatus, NewIn, Trigger};
@@ -18,9 +19,12 @@ use nanoclaw_contract::recur::Schedule;
 use nanoclaw_contract::time;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Most live tasks of one session.
 const LIVE_MAX: usize = 100;
+/// What is due within this time is set to work now.
+const AT_ONCE: Duration = Duration::from_secs(60);
 /// Most sessions that belong to tasks of one agent.
 const OWN_MAX: usize = 1000;
 /// The thread of a session that belongs to one task. No platform has such threads.
@@ -62,6 +66,9 @@ pub(crate) fn act(
             Err(why) => return Ok(Err(why)),
         },
     };
+    if let Err(why) = may_run(host, &session.agent, &order) {
+        return Ok(Err(why));
+    }
     // A row that no index knows of yet is this session's own.
     let done = carry_out(host, session, task, &order)?;
     if !matches!(&done, Ok(rows) if rows.is_empty()) {
@@ -74,6 +81,28 @@ pub(crate) fn act(
     let Some(other) = host.central.session(&found.session)? else { return Ok(Err(missing())) };
     Ok(carry_out(host, &other, task, &order)?
         .and_then(|rows| if rows.is_empty() { Err(missing()) } else { Ok(()) }))
+}
+
+/// Whether an agent may set itself to work by this: it counts as a message to itself, and without a person
+/// those have an end.
+pub(crate) fn may_run(host: &Host, agent: &AgentId, order: &Order) -> Result<(), String> {
+    let now = host.clock.now();
+    let at_once = match order {
+        Order::Run => true,
+        Order::Update(change) => change.at.is_some_and(|at| at <= now + AT_ONCE),
+        Order::Cancel | Order::Pause | Order::Resume => false,
+    };
+    if !at_once {
+        return Ok(());
+    }
+    match lock(&host.traffic).admit(agent, agent, now) {
+        Verdict::Pass | Verdict::Last => Ok(()),
+        Verdict::Wait(_) | Verdict::Braked => Err(
+            "you set yourself to work too often without a word from a person; wait ten minutes, \
+             or let the task come at its time"
+                .into(),
+        ),
+    }
 }
 
 /// What an update says; JSON null takes away.
@@ -139,6 +168,9 @@ fn schedule(
         Ok(read) => read,
         Err(why) => return Ok(Err(why)),
     };
+    if let Err(why) = may_run(host, &session.agent, &Order::Update(change.clone())) {
+        return Ok(Err(why));
+    }
     let reply = match (
         text("channelType").map(ChannelType::parse),
         text("platformId").map(PlatformId::parse),
@@ -334,7 +366,7 @@ pub(crate) fn recover(host: &Arc<Host>, session: &Session) -> Result<Due, HostEr
     }
     let files = host.files(session)?;
     index(host, session, &files, None)?;
-    files.with(|inbox| inbox.due(host.clock.now()))
+    files.with(|inbox| inbox.due(host.clock.now(), Duration::ZERO))
 }
 
 fn entry(session: &Session, row: &Live) -> TaskEntry {

@@ -9,7 +9,7 @@ mod create;
 mod traffic;
 
 pub(crate) use create::{asked, create_agent};
-pub(crate) use traffic::Traffic;
+pub(crate) use traffic::{Traffic, Verdict};
 
 use crate::dispatch::Outcome;
 use crate::inbound::stage;
@@ -26,7 +26,7 @@ use nanoclaw_contract::message::{AGENT_CHANNEL, InKind, NewIn, Trigger};
 use nanoclaw_contract::time::iso;
 use serde_json::{Map, Value};
 use std::sync::Arc;
-use traffic::{BRAKE_FOR, Verdict};
+use traffic::BRAKE_FOR;
 
 /// How many agents may pass a message on, one after the other, without a person.
 const HOPS_MAX: u64 = 12;

@@ -3,6 +3,8 @@
 //! A host holds a lock on `<data>/run/host.lock` for as long as it lives, so that two of them never share
 //! an install; the lock file says which process it is. `<data>/run/host.json` says that it takes messages.
 
+pub mod pace;
+
 use crate::{During as _, Error, logs};
 use nanoclaw_contract::time::{Clock, Timestamp};
 use rustix::fs::FlockOperation;

@@ -4,14 +4,13 @@
 //! stop the boxes. What cannot be limited is said, never ignored.
 
 use nanoclaw_driver::Limits;
-use nanoclaw_driver::cgroup::{ROOT, SHARES, WEIGHT};
+use nanoclaw_driver::cgroup::{PERIOD_US, ROOT, SHARES, WEIGHT, quota_us};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 /// What counts CPU time in version 1.
 const COUNTER: &str = "cpuacct";
-const CPU_PERIOD_US: u64 = 100_000;
 
 /// The groups of one box.
 pub(crate) struct Groups {
@@ -115,7 +114,7 @@ fn unified_parent() -> Option<PathBuf> {
 
 fn settings(controller: &str, limits: &Limits, unified: bool) -> Vec<(&'static str, String)> {
     let memory = limits.memory_bytes.to_string();
-    let quota = u64::from(limits.cpu_millis) * CPU_PERIOD_US / 1000;
+    let quota = quota_us(limits.cpu_millis);
     match (controller, unified) {
         ("memory", true) => {
             vec![("memory.max", memory), ("memory.swap.max", "0".into())]
@@ -124,14 +123,11 @@ fn settings(controller: &str, limits: &Limits, unified: bool) -> Vec<(&'static s
             vec![("memory.limit_in_bytes", memory.clone()), ("memory.memsw.limit_in_bytes", memory)]
         }
         ("cpu", true) => {
-            vec![
-                ("cpu.weight", WEIGHT.to_string()),
-                ("cpu.max", format!("{quota} {CPU_PERIOD_US}")),
-            ]
+            vec![("cpu.weight", WEIGHT.to_string()), ("cpu.max", format!("{quota} {PERIOD_US}"))]
         }
         ("cpu", false) => vec![
             ("cpu.shares", SHARES.to_string()),
-            ("cpu.cfs_period_us", CPU_PERIOD_US.to_string()),
+            ("cpu.cfs_period_us", PERIOD_US.to_string()),
             ("cpu.cfs_quota_us", quota.to_string()),
         ],
         ("pids", _) => vec![("pids.max", limits.pids.to_string())],

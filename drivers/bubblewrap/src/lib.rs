@@ -91,8 +91,9 @@ impl Driver for Bubblewrap {
             return Err(DriverError::Unavailable("setpriv is missing; install util-linux".into()));
         }
         let name = format!("probe-{}", std::process::id());
-        let mut groups = Groups::make(&name, &Limits::default());
-        if let Err(e) = Cpu::new(groups.dirs.clone()).give_way(true) {
+        let limits = Limits::default();
+        let mut groups = Groups::make(&name, &limits);
+        if let Err(e) = Cpu::new(groups.dirs.clone(), limits.cpu_millis).give_way(true) {
             groups.missing.push(format!("a greedy box does not give way: {e}"));
         }
         cgroup::remove(&groups.dirs);
@@ -153,16 +154,12 @@ impl Driver for Bubblewrap {
 
     async fn strain(&self, name: &str) -> Result<Strain, DriverError> {
         let record = Record::load(&self.state, name)?;
-        let turned = record.log.with_extension("log.1").metadata().and_then(|m| m.modified());
-        Ok(Strain {
-            forks_refused: cgroup::forks_refused(&record.groups),
-            killed_for_memory: cgroup::memory_kills(&record.groups),
-            log_turned: turned.ok(),
-        })
+        Ok(cgroup::strain(&record.groups, &record.log.with_extension("log.1")))
     }
 
     async fn cpu(&self, name: &str) -> Option<Cpu> {
-        Some(Cpu::new(Record::load(&self.state, name).ok()?.groups))
+        let record = Record::load(&self.state, name).ok()?;
+        Some(Cpu::new(record.groups, record.limits.cpu_millis))
     }
 
     async fn provide(

@@ -5,7 +5,7 @@
 
 use crate::groups;
 use nanoclaw_driver::process::ProcessId;
-use nanoclaw_driver::{BoxSpec, DriverError, cgroup, check};
+use nanoclaw_driver::{BoxSpec, DriverError, Limits, cgroup, check};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -28,6 +28,9 @@ pub(crate) struct Record {
     pub(crate) admitted: bool,
     /// Known before they are made, so that none is left when the host dies between.
     pub(crate) groups: Vec<PathBuf>,
+    /// What it may use; a box of an earlier version may use what all could.
+    #[serde(default)]
+    pub(crate) limits: Limits,
 }
 
 /// What `bwrap` says in its status file, one object per line, and the one line that we add.
@@ -54,6 +57,7 @@ impl Record {
             starter: ProcessId::me(),
             admitted: false,
             groups: groups::dirs(&spec.name),
+            limits: spec.limits,
         }
     }
 

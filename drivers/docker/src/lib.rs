@@ -20,16 +20,16 @@ use bollard::query_parameters::{
 };
 use create::{INSTALL, LOG, SESSION, STARTER};
 use futures_util::StreamExt as _;
-use nanoclaw_driver::cgroup::Cpu;
+use nanoclaw_driver::cgroup::{self, Cpu};
 use nanoclaw_driver::process::ProcessId;
 use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use nanoclaw_driver::{
     Access, BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Probe, Running, Signal,
-    check,
+    Strain, check,
 };
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeSet, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -165,10 +165,17 @@ impl Driver for Docker {
         Ok(Exit { code: i32::try_from(code).ok(), out_of_memory, tail })
     }
 
+    async fn strain(&self, name: &str) -> Result<Strain, DriverError> {
+        let seen = self.inspect(named(name)?).await?;
+        // The engine's own file, which only root can see.
+        let turned = seen.log_path.as_deref().map(|path| format!("{path}.1")).unwrap_or_default();
+        Ok(cgroup::strain(&groups(&seen), Path::new(&turned)))
+    }
+
     async fn cpu(&self, name: &str) -> Option<Cpu> {
         let seen = self.inspect(named(name).ok()?).await.ok()?;
-        let pid = i32::try_from(seen.state?.pid?).ok()?;
-        Some(Cpu::of(pid, &seen.id?))
+        let nanos = seen.host_config.as_ref()?.nano_cpus?;
+        Some(Cpu::new(groups(&seen), u32::try_from(nanos / 1_000_000).ok()?))
     }
 
     async fn provide(
@@ -331,6 +338,13 @@ fn told(spec: &BoxSpec, seen: &ContainerInspectResponse) -> Result<(), String> {
         None => Ok(()),
         Some((place, _)) => Err(format!("{place} is not mounted as planned")),
     }
+}
+
+/// The control groups of this container alone; none when it does not run, or elsewhere.
+fn groups(seen: &ContainerInspectResponse) -> Vec<PathBuf> {
+    let pid = seen.state.as_ref().and_then(|state| i32::try_from(state.pid?).ok());
+    let Some((pid, id)) = pid.zip(seen.id.as_deref()) else { return Vec::new() };
+    cgroup::own(pid, id)
 }
 
 /// Whether `pid` is, on this machine, the process of this container.

@@ -6,6 +6,7 @@
 
 use crate::{connect, image, other, status};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions};
+use nanoclaw_contract::ids;
 use nanoclaw_driver::DriverError;
 use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use std::collections::HashMap;
@@ -57,17 +58,22 @@ pub(crate) async fn tidy(wanted: &Wanted, keep: &Provided) -> Result<(), DriverE
     Ok(())
 }
 
-/// Lowercase, as an engine wants it; the tag tells apart what would be the same so.
+/// Lowercase, as an engine wants it; its end tells apart what would be the same so.
 fn repository(wanted: &Wanted) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let part = |text: &str| text.chars().map(plain).collect::<String>();
     let (install, agent) = (part(&wanted.install), part(wanted.agent.as_str()));
-    format!("nanoclaw-agent-{}-{}", install.trim_matches('-'), agent.trim_matches('-'))
-        .replace("--", "-")
+    let only = ids::stable(&format!("{}\n{}", wanted.install, wanted.agent)).simple().to_string();
+    let (install, agent) = (install.trim_matches('-'), agent.trim_matches('-'));
+    format!("nanoclaw-agent-{install}-{agent}-{only}")
 }
 
 fn dockerfile(wanted: &Wanted) -> String {
     let mut file = String::from("ARG BASE\nFROM ${BASE}\nUSER root\n");
+    // Another line is built, not found.
+    if let Some((_, anew)) = wanted.key.split_once('-') {
+        writeln!(file, "RUN : {anew}").ok();
+    }
     let apt = "apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends --";
     let clean = "rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*";
     if !wanted.apt.is_empty() {

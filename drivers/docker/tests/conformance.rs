@@ -99,9 +99,9 @@ async fn packages_become_an_image_of_the_agent() {
     let ground = ground().await;
     let folder = ground.dir.path().join("agent");
     std::fs::create_dir(&folder).unwrap();
-    let wanted = |key: &str, apt: &[&str]| Wanted {
+    let of = |agent: &str, key: &str, apt: &[&str]| Wanted {
         install: format!("t{}", std::process::id()),
-        agent: "ag-Packages_1".parse().unwrap(),
+        agent: agent.parse().unwrap(),
         apt: apt.iter().map(|n| (*n).to_owned()).collect(),
         npm: Vec::new(),
         image: None,
@@ -109,6 +109,7 @@ async fn packages_become_an_image_of_the_agent() {
         user: ground.user,
         key: key.into(),
     };
+    let wanted = |key: &str, apt: &[&str]| of("ag-Packages_1", key, apt);
     let first = wanted("k1", &["hello"]);
     let provided = ground.driver.provide(&first, &mut |_| {}).await.unwrap();
     let mut spec = ground.spec("hello");
@@ -123,6 +124,21 @@ async fn packages_become_an_image_of_the_agent() {
     assert!(ground.driver.provide(&wanted("k3", &["x; id"]), &mut |_| {}).await.is_err());
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0, "a build left something behind");
     let image = provided.image.clone().unwrap();
+    // Made anew, nothing of it is the same.
+    let anew = ground.driver.provide(&wanted("k1-2", &["hello"]), &mut |_| {}).await.unwrap();
+    let anew = anew.image.unwrap();
+    let layers = async |image: &str| {
+        let format = ["image", "inspect", "--format", "{{.RootFS.Layers}}", image];
+        tokio::process::Command::new("docker").args(format).output().await.unwrap().stdout
+    };
+    assert_ne!(layers(&image).await, layers(&anew).await);
+    // The images of an agent of nearly this name are others.
+    let other = of("ag-Packages-1", "k1", &["hello"]);
+    let others = ground.driver.provide(&other, &mut |_| {}).await.unwrap().image.unwrap();
+    ground.driver.tidy(&wanted("k1", &[]), &Provided::default()).await.unwrap();
+    assert!(!image::exists(&anew).await.unwrap() && image::exists(&others).await.unwrap());
+    ground.driver.tidy(&other, &Provided::default()).await.unwrap();
+    let provided = ground.driver.provide(&first, &mut |_| {}).await.unwrap();
     ground.driver.tidy(&first, &provided).await.unwrap();
     assert!(image::exists(&image).await.unwrap());
     ground.driver.tidy(&first, &Provided::default()).await.unwrap();

@@ -56,14 +56,31 @@ pub(crate) fn run(process: &Process, args: &RunArgs) -> anyhow::Result<ExitCode>
         .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()?;
-    runtime.block_on(host(process, &lock))?;
+    let data = &process.config.data;
+    let wait = match args.background {
+        true => Duration::ZERO,
+        false => service::pace::begun(data, &SystemClock)?,
+    };
+    runtime.block_on(host(process, &lock, wait))?;
+    service::pace::ended(data);
     Ok(ExitCode::SUCCESS)
 }
 
-async fn host(process: &Process, lock: &service::Lock) -> anyhow::Result<()> {
+async fn host(process: &Process, lock: &service::Lock, wait: Duration) -> anyhow::Result<()> {
     let config = &process.config;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    if !wait.is_zero() {
+        tracing::warn!(
+            ?wait,
+            "the host ended badly several times; it waits, `nanoclaw start` does not"
+        );
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+        }
+    }
     let context = setup::driver_context(config);
     let central = config.open_central()?;
     let chosen = choice::for_host(&drivers(), config.driver.as_deref(), &central, &context).await?;

@@ -110,7 +110,11 @@ pub const VERBS: &[Verb] = &[
     write("groups", "restart", "stops its boxes; work starts them again")
         .takes(
             "id",
-            &[GROUP_ID, text("message", "what the new boxes are told; starts them at once")],
+            &[
+                GROUP_ID,
+                switch("rebuild", "makes its packages anew first"),
+                text("message", "what the new boxes are told; starts them at once"),
+            ],
         )
         .own(Own::Flag("id")),
     read("groups", "config get", "how an agent's box is set up")

@@ -49,8 +49,12 @@ fn a_request_and_its_cards_are_opened_together_and_once() {
     assert_eq!(central.open_approval(&other, &cards, at(0)).unwrap(), Opened::Taken);
     assert_eq!(central.cards_of(&id("ap-a")).unwrap(), ["a:boss", "a:chief"]);
     assert_eq!(central.due_mail(at(0), 10).unwrap().len(), 2, "the first line of each address");
-    assert_eq!(central.approvals_at(&id("x"), &id("boss"), 10).unwrap().len(), 1);
-    assert!(central.approvals_at(&id("x"), &id("eve"), 10).unwrap().is_empty());
+    assert_eq!(central.approvals_at(&id("x"), &id("boss"), "", 10).unwrap().len(), 1);
+    assert!(central.approvals_at(&id("x"), &id("eve"), "", 10).unwrap().is_empty());
+    // What is over is there for whoever says its code.
+    assert_eq!(vote(&central, "a", "one", "reject", 1), Voted::Decided);
+    assert!(central.approvals_at(&id("x"), &id("boss"), "", 10).unwrap().is_empty());
+    assert_eq!(central.approvals_at(&id("x"), &id("boss"), "a", 10).unwrap().len(), 1);
 }
 
 #[test]

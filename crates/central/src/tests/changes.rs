@@ -25,6 +25,13 @@ fn a_change_goes_in_and_comes_back() {
     let build = c.build(first).unwrap().unwrap();
     assert_eq!((build.session, build.change.as_str()), (Some(id("s")), "one"));
     assert_eq!(build.before, Some(parts(&[], None)));
+    c.end_build(second).unwrap();
+    let third = c.begin_build(&a, None, "three", at(1)).unwrap();
+    c.end_build(third).unwrap();
+    let later = c.begin_build(&a, None, "four", at(9)).unwrap();
+    assert!(first < second && second <= third && third < later, "{first} {second} {third} {later}");
+    c.end_build(later).unwrap();
+    let second = c.begin_build(&a, None, "two", at(1)).unwrap();
     let build = c.build(first).unwrap().unwrap();
     c.revert_build(&build, at(3)).unwrap();
     assert_eq!(c.box_parts(&a).unwrap(), parts(&[], None));

@@ -7,6 +7,7 @@ use crate::message::{AckStatus, DeliveredStatus, InStatus, NewIn, Trigger};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::time::Duration;
 
 struct Made {
     _temp: tempfile::TempDir,
@@ -109,18 +110,32 @@ fn only_a_failure_can_be_taken_back() {
 #[test]
 fn due_is_the_earliest_wake_of_all() {
     let mut made = made();
-    assert_eq!(made.inbox.due(at(0)).unwrap(), Due::Never);
+    assert_eq!(made.inbox.due(at(0), Duration::ZERO).unwrap(), Due::Never);
     let later = |id, s| NewIn { process_after: Some(at(s)), ..message(id) };
     let context = NewIn { trigger: Trigger::Context, ..message("context") };
     made.inbox.push(&[later("late", 90), later("soon", 30), context]).unwrap();
-    assert_eq!(made.inbox.due(at(0)).unwrap(), Due::At(at(30)));
-    assert_eq!(made.inbox.due(at(30)).unwrap(), Due::Now);
+    assert_eq!(made.inbox.due(at(0), Duration::ZERO).unwrap(), Due::At(at(30)));
+    assert_eq!(made.inbox.due(at(30), Duration::ZERO).unwrap(), Due::Now);
     made.inbox
         .settle(&[], &[(MessageId::parse("soon").unwrap(), AckStatus::Completed)], at(30), "UTC")
         .unwrap();
-    assert_eq!(made.inbox.due(at(30)).unwrap(), Due::At(at(90)));
+    assert_eq!(made.inbox.due(at(30), Duration::ZERO).unwrap(), Due::At(at(90)));
     let reader = InboxReader::open(&made.path).unwrap();
     assert_eq!(reader.next_due(at(30)).unwrap(), Some(at(90)));
+}
+
+#[test]
+fn a_box_is_early_for_what_is_planned_and_not_for_what_failed() {
+    let mut made = made();
+    let lead = Duration::from_secs(1);
+    let planned = NewIn { process_after: Some(at(30)), ..message("planned") };
+    made.inbox.push(&[message("failed"), planned]).unwrap();
+    made.inbox.retry(&MessageId::parse("failed").unwrap(), at(5)).unwrap();
+    assert_eq!(made.inbox.due(at(4), lead).unwrap(), Due::At(at(5)));
+    let gone = [(MessageId::parse("failed").unwrap(), AckStatus::Failed)];
+    made.inbox.settle(&[], &gone, at(5), "UTC").unwrap();
+    assert_eq!(made.inbox.due(at(5), lead).unwrap(), Due::At(at(29)));
+    assert_eq!(made.inbox.due(at(29), lead).unwrap(), Due::Now);
 }
 
 #[test]
@@ -129,7 +144,7 @@ fn an_unreadable_time_hides_nothing() {
     made.inbox.push(&[message("a")]).unwrap();
     for text in ["tomorrow", "", "32.13.2026"] {
         made.sql(&format!("UPDATE messages_in SET process_after = '{text}'"));
-        assert_eq!(made.inbox.due(at(0)).unwrap(), Due::Now, "{text:?}");
+        assert_eq!(made.inbox.due(at(0), Duration::ZERO).unwrap(), Due::Now, "{text:?}");
         let reader = InboxReader::open(&made.path).unwrap();
         let pending = reader.pending(Look::First, &BTreeSet::new(), 10, at(0)).unwrap();
         assert_eq!(pending.len(), 1, "host and runner disagree about {text:?}");
@@ -142,8 +157,8 @@ fn both_forms_of_time_are_due_at_the_same_moment() {
     made.inbox.push(&[message("a")]).unwrap();
     for text in [crate::time::iso(at(60)), crate::time::sqlite(at(60))] {
         made.sql(&format!("UPDATE messages_in SET process_after = '{text}'"));
-        assert_eq!(made.inbox.due(at(59)).unwrap(), Due::At(at(60)));
-        assert_eq!(made.inbox.due(at(60)).unwrap(), Due::Now);
+        assert_eq!(made.inbox.due(at(59), Duration::ZERO).unwrap(), Due::At(at(60)));
+        assert_eq!(made.inbox.due(at(60), Duration::ZERO).unwrap(), Due::Now);
     }
 }
 
@@ -172,7 +187,7 @@ fn a_retry_puts_off_and_gives_up() {
     made.inbox.push(&[message("a")]).unwrap();
     let id = MessageId::parse("a").unwrap();
     made.inbox.retry(&id, at(5)).unwrap();
-    assert_eq!(made.inbox.due(at(0)).unwrap(), Due::At(at(5)));
+    assert_eq!(made.inbox.due(at(0), Duration::ZERO).unwrap(), Due::At(at(5)));
     let gone = [(id.clone(), AckStatus::Failed)];
     made.inbox.settle(&[], &gone, at(0), "UTC").unwrap();
     assert_eq!(made.status("a"), InStatus::Failed);
@@ -192,13 +207,22 @@ fn a_message_that_is_put_off_is_not_overtaken() {
     let names = |now| pending(now).into_iter().map(|r| r.id).collect::<Vec<_>>();
     // A task's time is its own.
     made.inbox.retry(&MessageId::parse("task").unwrap(), at(9)).unwrap();
-    assert_eq!((made.inbox.due(at(0)).unwrap(), names(0)), (Due::Now, ids(&["a", "b"])));
+    assert_eq!(
+        (made.inbox.due(at(0), Duration::ZERO).unwrap(), names(0)),
+        (Due::Now, ids(&["a", "b"]))
+    );
     made.inbox.retry(&MessageId::parse("a").unwrap(), at(5)).unwrap();
-    assert_eq!((made.inbox.due(at(0)).unwrap(), names(0)), (Due::At(at(5)), ids(&[])));
-    assert_eq!((made.inbox.due(at(5)).unwrap(), names(5)), (Due::Now, ids(&["a", "b"])));
+    assert_eq!(
+        (made.inbox.due(at(0), Duration::ZERO).unwrap(), names(0)),
+        (Due::At(at(5)), ids(&[]))
+    );
+    assert_eq!(
+        (made.inbox.due(at(5), Duration::ZERO).unwrap(), names(5)),
+        (Due::Now, ids(&["a", "b"]))
+    );
     let gone = [(MessageId::parse("a").unwrap(), AckStatus::Failed)];
     made.inbox.settle(&[], &gone, at(5), "UTC").unwrap();
-    assert_eq!((made.inbox.due(at(5)).unwrap(), names(5)), (Due::Now, ids(&["b"])));
+    assert_eq!((made.inbox.due(at(5), Duration::ZERO).unwrap(), names(5)), (Due::Now, ids(&["b"])));
 }
 
 /// The first version of v2's file, before it grew columns.
@@ -222,7 +246,7 @@ fn an_old_file_gets_its_columns_and_keeps_its_rows() {
         assert_eq!((row.trigger, row.on_wake, status), (Trigger::Wake, false, InStatus::Pending));
         let sent = inbox.settled(&OutId::parse("out").unwrap()).unwrap().unwrap();
         assert_eq!((sent.status, sent.platform_id), (DeliveredStatus::Delivered, None));
-        assert_eq!(inbox.due(at(0)).unwrap(), Due::Now);
+        assert_eq!(inbox.due(at(0), Duration::ZERO).unwrap(), Due::Now);
         inbox.push(&[message("new")]).unwrap();
     }
     let conn = rusqlite::Connection::open(&path).unwrap();

@@ -5,7 +5,7 @@ fn group(files: &[(&str, &str)]) -> (tempfile::TempDir, Cpu) {
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
     }
-    let cpu = Cpu::new(vec![dir.path().join("elsewhere"), dir.path().to_owned()]);
+    let cpu = Cpu::new(vec![dir.path().join("elsewhere"), dir.path().to_owned()], 1500);
     (dir, cpu)
 }
 
@@ -50,4 +50,40 @@ fn giving_way_and_back() {
     }
     let (_dir, cpu) = group(&[]);
     assert_eq!(cpu.give_way(true).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn holding_back_and_letting_go() {
+    let all: [&[_]; 2] = [
+        &[("cpu.max", "1000 10000", "150000 100000")],
+        &[("cpu.cfs_quota_us", "1000", "150000"), ("cpu.cfs_period_us", "10000", "100000")],
+    ];
+    for files in all {
+        let (dir, cpu) = group(&files.iter().map(|(file, ..)| (*file, "")).collect::<Vec<_>>());
+        let text = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap();
+        assert!(!cpu.held_back());
+        cpu.hold_back(true).unwrap();
+        assert!(cpu.held_back());
+        assert!(files.iter().all(|(file, held, _)| text(file) == *held), "{files:?}");
+        cpu.hold_back(false).unwrap();
+        assert!(!cpu.held_back());
+        assert!(files.iter().all(|(file, _, own)| text(file) == *own), "{files:?}");
+    }
+    let (_dir, cpu) = group(&[]);
+    assert_eq!(cpu.hold_back(true).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn strain_is_read_in_either_version() {
+    let files = [("pids.events", "max 7\n"), ("cpu.max", "1000 10000\n"), ("log.1", "")];
+    for (name, text) in [
+        ("memory.events", "oom 9\noom_kill 3\n"),
+        ("memory.oom_control", "oom_kill_disable 0\noom_kill 3\n"),
+    ] {
+        let (dir, cpu) = group(&[files[0], files[1], files[2], (name, text)]);
+        let seen = strain(&cpu.groups, &dir.path().join("log.1"));
+        assert_eq!((seen.forks_refused, seen.killed_for_memory), (7, 3));
+        assert!(seen.held_back && seen.log_turned.is_some());
+    }
+    assert_eq!(strain(&[], Path::new("")), Strain::default());
 }

@@ -24,7 +24,7 @@ pub(crate) fn act(host: &Arc<Host>, caller: &Caller, verb: &Verb, args: &Args) -
             let all = host.central.approvals(true, LIST_MAX)?;
             let shown = all.iter().map(|a| match caller {
                 Caller::Operator => row(a),
-                Caller::Agent(_) => without_id(row(a)),
+                Caller::Agent(..) => without_id(row(a)),
             });
             Ok(page(verb, args, shown.collect()))
         }

@@ -1,7 +1,8 @@
 //! `ncl groups`: agents and how their boxes are set up.
 
+use super::Caller;
 use super::given::{self, Answer, No, change, need, number, on, page, parse, text};
-use crate::boxes::{self, McpServer};
+use crate::boxes::{self, Change, McpServer};
 use crate::{Host, HostError, blocking, fault, lock, plan};
 use nanoclaw_admin::args::Args;
 use nanoclaw_admin::table::{Flag, Verb};
@@ -242,36 +243,55 @@ fn packages(args: &Args) -> Result<(Vec<String>, Vec<String>), No> {
     Ok((apt, npm))
 }
 
-/// Adds or removes packages or a tool server; answers when its boxes have it, or why they do not.
-pub(crate) async fn change_tools(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
+/// Whether a command changes what boxes are made of, which goes on after a kill.
+pub(crate) fn changes_box(command: &str, args: &Args) -> bool {
+    match command {
+        "groups-restart" => on(args, "rebuild"),
+        "groups-config-add-mcp-server"
+        | "groups-config-remove-mcp-server"
+        | "groups-config-add-package"
+        | "groups-config-remove-package" => true,
+        _ => false,
+    }
+}
+
+/// Changes what boxes are made of; answers when they have it, or why they do not.
+pub(crate) async fn change_box(
+    host: &Arc<Host>,
+    caller: &Caller,
+    verb: &Verb,
+    args: &Args,
+) -> Answer {
     let agent = found(host, args).await?.id;
-    let done = match verb.verb {
+    let change = match verb.verb {
+        "restart" => Change::Anew { message: text(args, "message").map(str::to_owned) },
         "config add-package" => {
             let (apt, npm) = packages(args)?;
-            boxes::install_packages(host, &agent, &apt, &npm, None).await
+            Change::Packages { apt, npm }
         }
-        "config add-mcp-server" => boxes::add_mcp_server(host, &agent, &server(args)?, None).await,
-        verb => {
-            let (h, a) = (host.clone(), agent.clone());
-            let c = blocking(move || Ok(h.central.config(&a)?.unwrap_or_default())).await?;
-            let (packages, server) = match verb {
-                "config remove-package" => (packages(args)?, None),
-                _ => (<_>::default(), Some(need(args, "name")?.to_owned())),
-            };
-            let lists = |(list, name): (&Value, &String)| {
-                list.as_array().is_some_and(|all| all.iter().any(|one| one == name))
-            };
-            let its = packages.0.iter().map(|name| (&c.packages_apt, name));
-            let mut its = its.chain(packages.1.iter().map(|name| (&c.packages_npm, name)));
-            let no_server = |name: &&String| c.mcp_servers.get(name.as_str()).is_none();
-            let no_package = its.find(|one| !lists(*one)).map(|(_, name)| name);
-            if let Some(name) = no_package.or(server.as_ref().filter(no_server)) {
-                return Err(not_there(name, &agent));
-            }
-            boxes::take_away(host, &agent, packages, server).await
+        "config add-mcp-server" => Change::server(server(args)?).map_err(No::failed)?,
+        "config remove-package" => {
+            let (apt, npm) = packages(args)?;
+            Change::Gone { apt, npm, server: None }
+        }
+        _ => {
+            let server = Some(need(args, "name")?.to_owned());
+            Change::Gone { apt: Vec::new(), npm: Vec::new(), server }
         }
     };
-    let note = done.map_err(No::failed)?;
+    let session = match caller {
+        Caller::Agent(_, asks, session) if *asks == agent => session.as_ref(),
+        Caller::Agent(..) => None,
+        Caller::Operator => {
+            let (h, a) = (host.clone(), agent.clone());
+            let parts = blocking(move || Ok(h.central.box_parts(&a)?)).await?;
+            if let Some(name) = change.missing(&parts) {
+                return Err(not_there(name, &agent));
+            }
+            None
+        }
+    };
+    let note = boxes::carry_out(host, &agent, session, change).await.map_err(No::failed)?;
     Ok(json!({"agent_group_id": agent, "note": note}))
 }
 

@@ -87,7 +87,7 @@ async fn answer(
     };
     let request = Request { id: String::new(), command: command.into(), args };
     let (verb, mut args) = read(request)?;
-    let caller = permitted(host, &session.agent, verb, &mut args).await?;
+    let caller = permitted(host, (&session.agent, Some(&session.id)), verb, &mut args).await?;
     let at_once = match verb.access {
         Access::Read => true,
         Access::Write => false,
@@ -117,7 +117,7 @@ async fn answer(
 /// Checks the agent's reach as it is now, and completes the arguments.
 async fn permitted(
     host: &Arc<Host>,
-    agent: &AgentId,
+    (agent, session): (&AgentId, Option<&SessionId>),
     verb: &'static Verb,
     args: &mut Args,
 ) -> Result<Caller, Failure> {
@@ -131,7 +131,7 @@ async fn permitted(
     let (scope, own) = checked.await.map_err(No::from).map_err(No::into_failure)??;
     *args = own;
     complete(verb, args)?;
-    Ok(Caller::Agent(scope))
+    Ok(Caller::Agent(scope, agent.clone(), session.cloned()))
 }
 
 /// Whose session this is. Blocks.
@@ -151,7 +151,7 @@ fn is_its_own(host: &Host, agent: &AgentId, verb: &Verb, args: &Args) -> bool {
 /// it, or why nothing did.
 pub(crate) async fn run_approved(
     host: &Arc<Host>,
-    agent: &AgentId,
+    from: (&AgentId, Option<&SessionId>),
     command: &str,
     args: &Args,
 ) -> Result<String, String> {
@@ -162,7 +162,7 @@ pub(crate) async fn run_approved(
     };
     let done = async {
         let (verb, mut read) = read(request)?;
-        let caller = permitted(host, agent, verb, &mut read).await?;
+        let caller = permitted(host, from, verb, &mut read).await?;
         if read != *args {
             return Err(Failure::new(Code::Forbidden, "this is not what was approved"));
         }

@@ -78,7 +78,7 @@ pub(crate) fn permit(
 pub(crate) fn help(caller: &Caller, args: &Args) -> Value {
     let scope = match caller {
         Caller::Operator => None,
-        Caller::Agent(scope) => Some(*scope),
+        Caller::Agent(scope, ..) => Some(*scope),
     };
     let may = |verb: &Verb| {
         matches!(

@@ -1,5 +1,6 @@
 //! `ncl tasks`: scheduled work, whoever's session it lies in.
 
+use super::Caller;
 use super::given::{Answer, No, maybe, need, page_of, text};
 use crate::{Host, tasks};
 use nanoclaw_admin::args::Args;
@@ -11,7 +12,7 @@ use nanoclaw_contract::inbox::Order;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
+pub(crate) fn act(host: &Arc<Host>, caller: &Caller, verb: &Verb, args: &Args) -> Answer {
     let agent: Option<AgentId> = maybe(args, "agent_group_id")?;
     let session: Option<SessionId> = maybe(args, "session")?;
     let which =
@@ -29,6 +30,9 @@ pub(crate) fn act(host: &Arc<Host>, verb: &Verb, args: &Args) -> Answer {
         "cancel" => Order::Cancel,
         _ => Order::Update(tasks::changes(&changed(args)?).map_err(No::bad)?),
     };
+    if let Caller::Agent(_, asks, _) = caller {
+        tasks::may_run(host, asks, &order).map_err(No::failed)?;
+    }
     let id = need(args, "id")?;
     let done = tasks::order(host, &which, &order)?.map_err(missing)?;
     Ok(json!({"id": id, "done": done}))

@@ -42,7 +42,9 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
     if host.channels.get(&at.channel_type).is_some_and(|c| c.capabilities().buttons) {
         return Ok(false);
     }
-    let cards = host.central.approvals_at(&at.channel_type, &at.platform_id, CARDS_MAX)?;
+    let first = said.trim_matches('`').split_whitespace().next().unwrap_or_default();
+    let first = first.to_ascii_lowercase();
+    let cards = host.central.approvals_at(&at.channel_type, &at.platform_id, &first, CARDS_MAX)?;
     let (reply, about) = match meant(&cards, said) {
         Meant::Nothing => return Ok(false),
         Meant::Which => {

@@ -25,6 +25,42 @@ fn what_is_long_ago_says_nothing_about_now() {
     assert_eq!(judge(Manner::Normal, FRESH, FRESH), Manner::GivesWay { calm: Duration::ZERO });
 }
 
+/// The first kill may be an accident, the second is none; calm or five seconds of work without one end it.
+#[test]
+fn who_is_killed_again_and_again_is_held_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let kills = |n: u32| {
+        std::fs::write(dir.path().join("memory.events"), format!("oom_kill {n}\n")).unwrap();
+    };
+    std::fs::write(dir.path().join("cpu.max"), "200000 100000").unwrap();
+    std::fs::write(dir.path().join("cpu.stat"), "usage_usec 0\n").unwrap();
+    kills(3);
+    let cpu = Cpu::new(vec![dir.path().to_owned()], 2000);
+    let mut known = Known::new(cpu.clone()).unwrap();
+    let greedy = Manner::GivesWay { calm: Duration::ZERO };
+    let mut look = |used: u64, manner| {
+        (known.used, known.manner) = (Duration::from_secs(used), manner);
+        known.atone().unwrap();
+        assert_eq!(known.held, cpu.held_back());
+        known.held
+    };
+    assert!(!look(1, greedy), "of before");
+    kills(4);
+    assert!(!look(2, greedy), "the first");
+    assert!(!look(8, greedy));
+    kills(5);
+    assert!(!look(9, greedy), "long after the first");
+    kills(6);
+    assert!(look(10, greedy));
+    assert!(look(14, greedy));
+    assert!(!look(15, greedy), "it proved itself");
+    kills(7);
+    assert!(!look(16, greedy));
+    kills(8);
+    assert!(look(17, greedy));
+    assert!(!look(17, Manner::Normal), "it is calm");
+}
+
 #[test]
 fn the_kernels_text() {
     let text = "some avg10=1.89 avg60=1.39 avg300=6.14 total=4467563379\nfull avg10=0.00 total=0\n";

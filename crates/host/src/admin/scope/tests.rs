@@ -142,7 +142,7 @@ fn help_shows_what_may_be_asked() {
         let text = help(&caller, &args.into_iter().collect());
         text.as_str().unwrap_or_default().to_owned()
     };
-    let own = text(Caller::Agent(CliScope::Group), json!({}));
+    let own = text(inside(CliScope::Group), json!({}));
     for resource in ["groups", "sessions", "destinations", "members", "tasks"] {
         assert!(own.contains(&format!("\n  {resource} ")), "{resource} is missing:\n{own}");
     }
@@ -150,9 +150,13 @@ fn help_shows_what_may_be_asked() {
         assert!(!own.contains(&format!("\n  {resource} ")), "{resource} is shown:\n{own}");
     }
     assert!(!own.contains("create") && own.contains("only what is your own"));
-    let groups = text(Caller::Agent(CliScope::Group), json!({"resource": "groups"}));
+    let groups = text(inside(CliScope::Group), json!({"resource": "groups"}));
     assert!(groups.contains("config add-package") && !groups.contains("ncl groups delete"));
-    let global = text(Caller::Agent(CliScope::Global), json!({}));
+    let global = text(inside(CliScope::Global), json!({}));
     assert!(global.contains("\n  wirings ") && !global.contains("approve"));
     assert!(text(Caller::Operator, json!({})).contains("approve"));
+}
+
+fn inside(scope: CliScope) -> Caller {
+    Caller::Agent(scope, "ag-a".parse().unwrap(), None)
 }
