@@ -18,7 +18,7 @@
 
 ;;; Code:
 
-(require 'json)
+(require 'seq)
 (require 'subr-x)
 (require 'url)
 (require 'url-http)
@@ -83,9 +83,9 @@ THEN gets the HTTP status, or nil if nobody was reached, and the answer."
     (url-retrieve
      (concat nanoclaw-url path)
      (lambda (_status)
-       (let ((code (and (boundp 'url-http-response-status) url-http-response-status))
+       (let ((code (bound-and-true-p url-http-response-status))
              (answer (ignore-errors
-                       (goto-char url-http-end-of-headers)
+                       (goto-char (symbol-value 'url-http-end-of-headers))
                        (json-parse-string
                         (decode-coding-string
                          (buffer-substring-no-properties (point) (point-max)) 'utf-8)
@@ -203,9 +203,10 @@ THEN gets the HTTP status, or nil if nobody was reached, and the answer."
           (insert text "\n")
           (add-text-properties begin (point) '(read-only t front-sticky t)))))))
 
-(defun nanoclaw--note (text)
-  "Insert TEXT as a note."
-  (nanoclaw--insert (propertize (format "[%s]" text) 'face 'nanoclaw-note)))
+(defun nanoclaw--note (text &optional about)
+  "Insert TEXT as a note, which may be ABOUT a message."
+  (nanoclaw--insert
+   (propertize (format "[%s]" text) 'face 'nanoclaw-note 'nanoclaw-about about)))
 
 (defun nanoclaw--block (entry)
   "What ENTRY looks like."
@@ -238,13 +239,14 @@ THEN gets the HTTP status, or nil if nobody was reached, and the answer."
                                 (plist-get entry :text))
                         options files))
       "\n")
-     'nanoclaw-id id)))
+     ;; A symbol: text properties are looked for by `eq'.
+     'nanoclaw-id (intern id))))
 
 (defun nanoclaw--find (id)
   "Where the message ID stands: begin and end, or nil."
   (save-excursion
     (goto-char (point-min))
-    (let ((begin (text-property-any (point-min) (point-max) 'nanoclaw-id id)))
+    (let ((begin (text-property-any (point-min) (point-max) 'nanoclaw-id (intern id))))
       (and begin
            (cons begin (or (next-single-property-change begin 'nanoclaw-id) (point-max)))))))
 
@@ -256,7 +258,8 @@ THEN gets the HTTP status, or nil if nobody was reached, and the answer."
            (inhibit-read-only t))
       (cond
        ((equal kind "react")
-        (nanoclaw--note (format "the agent reacts with %s" (plist-get entry :text))))
+        (nanoclaw--note (format "the agent reacts with %s" (plist-get entry :text))
+                        (plist-get entry :id)))
        ((and there (equal kind "edit"))
         (save-excursion
           (goto-char (car there))
@@ -274,10 +277,11 @@ THEN gets the HTTP status, or nil if nobody was reached, and the answer."
   (format "emacs-%s-%06x" (format-time-string "%s%N") (random #x1000000)))
 
 (defun nanoclaw--say (text &optional files)
-  "Say TEXT with FILES."
-  (nanoclaw--insert (concat (propertize "You: " 'face 'nanoclaw-me) text))
-  (nanoclaw--post "/api/message"
-                  `(:id ,(nanoclaw--id) :text ,text :files ,(vconcat files))))
+  "Say TEXT with FILES; return the id."
+  (let ((id (nanoclaw--id)))
+    (nanoclaw--insert (concat (propertize "You: " 'face 'nanoclaw-me) text))
+    (nanoclaw--post "/api/message" `(:id ,id :text ,text :files ,(vconcat files)))
+    id))
 
 (defun nanoclaw--answer (question number)
   "Answer QUESTION with option NUMBER."

@@ -36,6 +36,7 @@ pub(crate) struct Backlog {
     /// Up to where Emacs has read.
     read: Mutex<i64>,
     typing: AtomicBool,
+    ended: AtomicBool,
     /// Rings when there is something to read.
     pub(crate) bell: Notify,
 }
@@ -66,6 +67,7 @@ impl Backlog {
             writes: tokio::sync::Mutex::default(),
             read: Mutex::new(read.and_then(|read| read.parse().ok()).unwrap_or(0)),
             typing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             bell: Notify::new(),
         })
     }
@@ -151,6 +153,17 @@ impl Backlog {
     /// Whether the agent types.
     pub(crate) fn is_typing(&self) -> bool {
         self.typing.load(Ordering::SeqCst)
+    }
+
+    /// Whoever waits goes away: the channel ends.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        self.bell.notify_waiters();
+    }
+
+    /// Whether the channel has ended.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
     }
 
     /// Remembers a question, so that its answer is looked up and not believed.

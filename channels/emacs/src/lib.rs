@@ -18,6 +18,7 @@ use nanoclaw_channel::{
     Address, Body, Capabilities, Channel, ChannelDef, Health, OutFile, Outgoing, PlatformId,
     PlatformMessageId, Receipt, SendError, SettingSpec, Start, StartError, StartFuture, Started, Typing,
 };
+use nanoclaw_kit::dialect::plain;
 use nanoclaw_kit::files::{safe_name, size};
 use nanoclaw_kit::store::Store;
 use nanoclaw_kit::webhook::{BIND_SETTING, Limits, Mount, mount};
@@ -115,6 +116,12 @@ struct Emacs {
     _mounts: Vec<Mount>,
 }
 
+impl Drop for Emacs {
+    fn drop(&mut self) {
+        self.backlog.end();
+    }
+}
+
 #[async_trait]
 impl Channel for Emacs {
     fn capabilities(&self) -> Capabilities {
@@ -140,30 +147,33 @@ impl Channel for Emacs {
         entry.reply_to = message.reply_to.as_ref().map(PlatformMessageId::to_string);
         match &message.body {
             Body::Text { markdown, files } => {
-                entry.text.clone_from(markdown);
+                entry.markdown.clone_from(markdown);
                 self.keep(&id, files, &mut entry).await?;
             }
             Body::Card { title, markdown } => {
                 let title = title.as_ref().map(|title| format!("**{title}**\n\n")).unwrap_or_default();
-                entry.text = title + markdown;
+                entry.markdown = title + markdown;
             }
             Body::Edit { message, markdown } => {
-                entry = Entry { kind: Kind::Edit, id: message.to_string(), text: markdown.clone(), ..entry };
+                entry = Entry { kind: Kind::Edit, id: message.to_string(), markdown: markdown.clone(), ..entry };
             }
             Body::React { message, emoji } => {
                 entry = Entry { kind: Kind::React, id: message.to_string(), text: emoji.clone(), ..entry };
             }
             Body::Ask(question) => {
-                entry.text = format!("**{}**\n\n{}", question.title, question.question);
+                entry.markdown = format!("**{}**\n\n{}", question.title, question.question);
                 let options = question.options.iter();
                 entry.options = options
                     .map(|o| Option_ { label: nanoclaw_channel::markdown::printable_line(&o.label) })
                     .collect();
                 entry.question = Some(question.question_id.to_string());
                 let values = question.options.iter().map(|o| o.value.clone()).collect();
-                let offered = Offered { message: id.clone(), text: entry.text.clone(), values };
+                let offered = Offered { message: id.clone(), markdown: entry.markdown.clone(), values };
                 self.backlog.offer(question.question_id.as_str(), &offered).await?;
             }
+        }
+        if entry.kind != Kind::React {
+            entry.text = plain(&entry.markdown);
         }
         let shown = entry.id.clone();
         self.backlog.add(&message.key, entry).await?;
@@ -181,6 +191,10 @@ impl Channel for Emacs {
     async fn chat_name(&self, _chat: &PlatformId) -> Option<String> {
         Some("Emacs".into())
     }
+
+    async fn stop(&self) {
+        self.backlog.end();
+    }
 }
 
 impl Emacs {
@@ -191,7 +205,7 @@ impl Emacs {
             let has = file.bytes.len() as u64;
             if has > FILE_OUT_MAX {
                 let (has, max) = (size(has), size(FILE_OUT_MAX));
-                entry.text += &format!("\n\n(`{name}` was not sent: it has {has}, and {max} is the most)");
+                entry.markdown += &format!("\n\n(`{name}` was not sent: it has {has}, and {max} is the most)");
                 continue;
             }
             let path = self.backlog.file(id, n, &name, file.bytes.clone()).await?;

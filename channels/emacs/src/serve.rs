@@ -11,6 +11,7 @@ use nanoclaw_channel::{
     Address, Answer, AnswerOutcome, ChannelType, ChatKind, InFile, Inbound, Ingress, Mention, PlatformId,
     PlatformMessageId, QuestionId, Quote, Sender,
 };
+use nanoclaw_kit::dialect::plain;
 use nanoclaw_kit::files::{kind_of, safe_name, size};
 use nanoclaw_kit::sign::same;
 use nanoclaw_kit::webhook::{Handler, Hook, Reply};
@@ -127,7 +128,7 @@ impl Serve {
             loop {
                 let rung = self.backlog.bell.notified();
                 let entries = self.backlog.after(since);
-                if !entries.is_empty() || self.backlog.is_typing() != typed {
+                if !entries.is_empty() || self.backlog.is_typing() != typed || self.backlog.has_ended() {
                     return entries;
                 }
                 rung.await;
@@ -156,17 +157,18 @@ impl Serve {
         };
         let Some(value) = value(&offered.values) else { return no(404, "there is no such option") };
         let answer = Answer { question, value, channel, sender: self.sender() };
-        let (word, text) = match self.ingress.answer(answer).await {
-            Ok(AnswerOutcome::Taken { label }) => (label.clone(), format!("{}\n\n**{label}**", offered.text)),
+        let (word, markdown) = match self.ingress.answer(answer).await {
+            Ok(AnswerOutcome::Taken { label }) => (label.clone(), format!("{}\n\n**{label}**", offered.markdown)),
             Ok(AnswerOutcome::Late) => {
                 let over = "This question is over.".to_owned();
-                (over.clone(), format!("{}\n\n{over}", offered.text))
+                (over.clone(), format!("{}\n\n{over}", offered.markdown))
             }
             Ok(AnswerOutcome::Refused { why }) => return Reply::json(&json!({ "refused": why })),
             Err(e) => return no(503, &format!("not taken yet: {e}")),
         };
         // The buttons go: there is nothing to choose any more.
-        let entry = Entry { kind: Kind::Edit, id: offered.message, text, ..Entry::default() };
+        let text = plain(&markdown);
+        let entry = Entry { kind: Kind::Edit, id: offered.message, text, markdown, ..Entry::default() };
         let key = format!("answered {} {word}", answered.question);
         if let Err(e) = self.backlog.add(&key, entry).await {
             tracing::warn!("an answered question still shows its buttons: {e}");

@@ -10,8 +10,11 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// The message, or for an edit or a reaction the message that it is about.
     pub(crate) id: String,
-    /// Markdown, or a reaction.
+    /// What people read, or a reaction.
     pub(crate) text: String,
+    /// The same as the agent wrote it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(crate) markdown: String,
     /// When: milliseconds, each entry later than the one before.
     #[serde(default)]
     pub(crate) timestamp: i64,
@@ -59,7 +62,7 @@ pub(crate) struct ShownFile {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Offered {
     pub(crate) message: String,
-    pub(crate) text: String,
+    pub(crate) markdown: String,
     pub(crate) values: Vec<String>,
 }
 

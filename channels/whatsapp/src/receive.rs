@@ -116,7 +116,7 @@ impl Line {
             return None;
         }
         let Place { at, id, when: timestamp, sender, .. } = place;
-        Some(Gift::Change(Change { at, id, message, timestamp, sender, what }))
+        Some(Gift::Change(Change { at, id, message, timestamp, sender: Some(sender), what }))
     }
 
     /// A reaction; WhatsApp does not say which one is taken back.

@@ -60,10 +60,10 @@ pub(super) const CASES: &[Case] = &[
         "Faults",
         "network cut",
         "what was said and sent meanwhile arrives afterwards, once",
-        [catch_up],
+        [link, catch_up],
         cut
     ),
-    case!("Faults", "reconnect", "it finds back after the network was cut", [], reconnect),
+    case!("Faults", "reconnect", "it finds back after the network was cut", [link], reconnect),
     case!(
         "Faults",
         "login taken back",
