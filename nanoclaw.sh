@@ -110,6 +110,8 @@ step_test_packages() {
   need iptables iptables
   need ip iproute2
   need ps procps
+  need emacs emacs-nox
+  need emacsclient emacs-bin-common
   docker_answers || need dockerd docker.io
   install_missing
   docker_answers || start_docker
