@@ -4,7 +4,7 @@ use crate::wire::{Nothing, Verdict};
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{Health, Report, SendError, StartError};
 use nanoclaw_kit::http;
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, Url};
 use serde::de::DeserializeOwned;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -160,11 +160,6 @@ pub(crate) fn start_error(failed: Failed) -> StartError {
         SendError::Retry { why, .. } => StartError::Unreachable(why),
         SendError::Reject { why } | SendError::Broken { why } => StartError::Broken(why),
     }
-}
-
-/// Whether an upload went well.
-pub(crate) fn is_up(status: StatusCode) -> bool {
-    status.is_success()
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::AbortHandle;
 
 /// Most that may wait in all lines, in KB of what Slack sent.
 const ROOM_KB: usize = 64 << 10;
@@ -12,9 +13,12 @@ const ROOM_KB: usize = 64 << 10;
 type Job = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) struct Lanes {
-    lines: Mutex<HashMap<String, mpsc::UnboundedSender<Job>>>,
+    lines: Mutex<HashMap<String, Line>>,
     room: Arc<Semaphore>,
 }
+
+/// A line's end, and who works through it.
+struct Line(mpsc::UnboundedSender<Job>, AbortHandle);
 
 impl Lanes {
     pub(crate) fn new() -> Arc<Self> {
@@ -35,7 +39,7 @@ impl Lanes {
             drop(room);
         });
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(end) = lines.get(line) {
+        if let Some(Line(end, _)) = lines.get(line) {
             match end.send(job) {
                 Ok(()) => return true,
                 Err(back) => job = back.0,
@@ -43,9 +47,17 @@ impl Lanes {
         }
         let (end, jobs) = mpsc::unbounded_channel();
         drop(end.send(job));
-        lines.insert(line.to_owned(), end);
-        drop(tokio::spawn(Arc::clone(self).work(line.to_owned(), jobs)));
+        let work = tokio::spawn(Arc::clone(self).work(line.to_owned(), jobs));
+        lines.insert(line.to_owned(), Line(end, work.abort_handle()));
         true
+    }
+
+    /// Ends everything at once; nobody enters any more.
+    pub(crate) fn close(&self) {
+        self.room.close();
+        for (_, Line(_, work)) in self.lines.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+            work.abort();
+        }
     }
 
     async fn work(self: Arc<Self>, line: String, mut jobs: mpsc::UnboundedReceiver<Job>) {

@@ -78,7 +78,7 @@ pub(crate) struct File {
     /// `check_file_info`: the rest has to be asked for.
     pub(crate) file_access: Option<String>,
     /// Where it is shown, by conversation.
-    pub(crate) shares: Option<serde::de::IgnoredAny>,
+    pub(crate) shares: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// A message that was forwarded, or a preview of a link.
