@@ -132,7 +132,7 @@ async fn read(hub: Arc<Hub>, socket: Socket, renew: oneshot::Sender<()>) {
                 match frame {
                     Some(Ok(Message::Text(text))) => {
                         if matches!(take(&hub, &text, &acknowledge), Some(Frame::Disconnect)) {
-                            drop(renew.take().map(|renew| renew.send(())));
+                            renew.take().and_then(|renew| renew.send(()).ok());
                         }
                         Ok(())
                     }

@@ -164,8 +164,6 @@ pub(crate) struct Nothing {}
 #[derive(Debug, Deserialize)]
 pub(crate) struct Me {
     pub(crate) user_id: String,
-    #[serde(default)]
-    pub(crate) bot_id: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

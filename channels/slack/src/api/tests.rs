@@ -26,7 +26,7 @@ fn the_token_goes_to_slack_only() {
     ] {
         assert_eq!(api.is_slack(&Url::parse(url).unwrap()), ours, "{url}");
     }
-    let own = super::Api::new("http://127.0.0.1:9/api", String::new(), Arc::new(|_| {})).unwrap();
+    let own = Api::new("http://127.0.0.1:9/api", String::new(), Arc::new(|_| {})).unwrap();
     assert!(own.is_slack(&Url::parse("http://127.0.0.1:9/files/a").unwrap()));
     assert!(!own.is_slack(&Url::parse("http://127.0.0.1:10/files/a").unwrap()));
 }

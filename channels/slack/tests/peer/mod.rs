@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use futures_util::{SinkExt as _, StreamExt as _};
 use nanoclaw_channel::ChannelDef;
-use nanoclaw_conformance::{Fault, Forgery, Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen};
+use nanoclaw_conformance::{Fault, Forgery, Offer, Peer, Place, Profile, Reacted, Say, Seen};
 use nanoclaw_kit::sign;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;

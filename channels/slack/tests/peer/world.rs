@@ -271,7 +271,7 @@ impl World {
     }
 
     pub fn reacted(&self) -> Vec<Reacted> {
-        let all = self.posts.iter().flat_map(|p| p.reactions.iter().map(|name| (p, name)));
+        let all = self.posts.iter().flat_map(|p| p.reactions.iter().map(move |name| (p, name)));
         all.map(|(p, name)| Reacted {
             message: p.ts.clone(),
             emoji: emojis::get_by_shortcode(name).map_or(name.clone(), |e| e.as_str().to_owned()),
