@@ -136,9 +136,9 @@ fn refused(method: &str, verdict: Verdict) -> Failed {
         | "team_added_to_org" | "file_update_failed" => SendError::Retry { after: None, why: why("") },
         "invalid_auth" | "not_authed" | "account_inactive" | "token_revoked" | "token_expired"
         | "not_allowed_token_type" | "org_login_required" | "access_denied" | "ekm_access_denied" => {
-            SendError::Broken {
-                why: why(". Install the app again, put its tokens into .env, and restart"),
-            }
+            // The same words for every method: the owner is told once.
+            let next = "Install the app again, put its tokens into .env, and restart";
+            SendError::Broken { why: format!("Slack no longer takes the token ({code}). {next}") }
         }
         "missing_scope" => {
             let scope = verdict.needed.unwrap_or_default();

@@ -12,14 +12,17 @@ use crate::wire::{Conversations, Message};
 use crate::{Hub, NAME};
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{Inbound, Mention, SendError};
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What events may overtake each other by.
 const OVERLAP: Duration = Duration::from_secs(600);
 /// How far back a thread may have begun in which something new was said.
 const THREADS: Duration = Duration::from_secs(3 * 24 * 3600);
+/// Direct chats of which the last message is known.
+const LAST_MAX: usize = 10_000;
 /// Pages of conversations, and of one conversation.
 const PAGES_MAX: usize = 25;
 /// How often a busy Slack is asked again.
@@ -34,10 +37,25 @@ impl Hub {
         self.newest.fetch_max(at.as_microsecond(), Ordering::Relaxed);
     }
 
-    /// Something was not taken: everything is asked for again, from where it was certain.
-    pub(crate) fn fell_behind(&self) {
+    /// Notes the last message of a direct chat.
+    pub(crate) fn heard(&self, channel: &str, ts: &str) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() >= LAST_MAX {
+            last.clear();
+        }
+        last.insert(channel.to_owned(), ts.to_owned());
+    }
+
+    /// Something of a conversation was not taken: it is asked for again, from where it was certain.
+    pub(crate) fn fell_behind(&self, chat: &str) {
+        self.stalled().insert(chat.to_owned());
         self.is_behind.store(true, Ordering::SeqCst);
         self.behind.notify_one();
+    }
+
+    /// Conversations of which something is missing.
+    pub(crate) fn stalled(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes down how far it is certain that nothing is missing.
@@ -53,7 +71,8 @@ impl Hub {
     pub(crate) async fn find_mark(&self) -> Result<(), nanoclaw_channel::StartError> {
         let kept = self.store.get("mark").await?.and_then(|ts| time_of(&ts));
         // By Slack's clock. Nothing older than the first start is anybody's business.
-        let first = || self.api.heard().and_then(|now| now.checked_add(OVERLAP).ok());
+        let overlap = OVERLAP.saturating_sub(Duration::from_secs(1));
+        let first = || self.api.heard().and_then(|now| now.checked_add(overlap).ok());
         if let Some(mark) = kept.or_else(first) {
             self.newest.store(mark.as_microsecond(), Ordering::Relaxed);
             self.store.put("mark", &ts_at(mark)).await?;
@@ -74,17 +93,21 @@ impl Hub {
     async fn begin_catching_up(self: &Arc<Self>) -> Result<(), SendError> {
         let Some(mark) = self.store.get("mark").await?.and_then(|ts| time_of(&ts)) else { return Ok(()) };
         let since = mark.checked_sub(OVERLAP).unwrap_or(mark);
-        for chat in self.conversations().await? {
-            let hub = Arc::clone(self);
-            let line = chat.clone();
+        let mut chats: BTreeSet<String> = self.conversations().await?.into_iter().collect();
+        chats.extend(self.stalled().iter().cloned());
+        for chat in chats {
+            let (hub, line) = (Arc::clone(self), chat.clone());
             let entered = self.lanes.enter(&line, 1024, async move {
-                if let Err(error) = hub.read_from(&chat, since).await {
-                    tracing::warn!(channel = NAME, %chat, %error, "what was missed was not read; it is tried again");
-                    hub.fell_behind();
+                match hub.read_from(&chat, since).await {
+                    Ok(()) => drop(hub.stalled().remove(&chat)),
+                    Err(error) => {
+                        tracing::warn!(channel = NAME, %chat, %error, "what was missed was not read; it is tried again");
+                        hub.fell_behind(&chat);
+                    }
                 }
             });
             if !entered {
-                self.fell_behind();
+                self.fell_behind(&line);
             }
         }
         Ok(())

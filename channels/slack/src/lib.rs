@@ -36,6 +36,7 @@ use nanoclaw_kit::pace::Pace;
 use nanoclaw_kit::store::Store;
 use nanoclaw_kit::webhook::{self, Mount};
 use serde::{Deserialize, Serialize};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -80,6 +81,9 @@ struct Hub {
     /// Whether something is missing, and the bell for it.
     is_behind: AtomicBool,
     behind: Notify,
+    stalled: Mutex<BTreeSet<String>>,
+    /// The last message of each direct chat.
+    last: Mutex<HashMap<String, String>>,
     /// The newest message that was taken, in microseconds of Slack's time.
     newest: AtomicI64,
     /// Whether this app may show that the agent types.
@@ -119,6 +123,8 @@ async fn begin(start: Start) -> Started {
         pace: Pace::new(5, Duration::from_secs(1)),
         is_behind: AtomicBool::new(false),
         behind: Notify::new(),
+        stalled: Mutex::default(),
+        last: Mutex::default(),
         newest: AtomicI64::new(0),
         types: AtomicBool::new(true),
     });
@@ -194,9 +200,11 @@ impl Channel for Slack {
         self.hub.deliver(message).await
     }
 
-    /// Slack shows it in threads only, and only for apps that may.
+    /// Slack shows it below a message: of the thread, or the last one of a direct chat.
     async fn typing(&self, to: &Address, typing: Typing) {
-        let Ok(Spot { channel, thread: Some(thread) }) = Spot::parse(to) else { return };
+        let Ok(Spot { channel, thread }) = Spot::parse(to) else { return };
+        let last = || self.hub.last.lock().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned();
+        let Some(thread) = thread.or_else(last) else { return };
         if !self.hub.types.load(Ordering::Relaxed) {
             return;
         }

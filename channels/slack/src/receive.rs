@@ -1,6 +1,7 @@
 //! From Slack's events to what an agent reads. Whether an event came over a socket, a webhook or was asked for
 //! after an outage makes no difference here, and an event that comes twice is taken once.
 
+use crate::api::Failed;
 use crate::ids::{Spot, is_direct, is_id, is_ts, time_of};
 use crate::wire::{Event, File, Interaction, Message, OneFile, Reaction};
 use crate::{Asked, Hub, text};
@@ -40,17 +41,21 @@ impl Hub {
         };
         let Some(line) = line else { return done(true) };
         let hub = Arc::clone(self);
+        let chat = line.clone();
         let entered = self.lanes.enter(&line, bytes, async move {
+            // What comes behind a message that was not taken waits for it, so that the order stays.
+            if hub.stalled().contains(&chat) {
+                return done(false);
+            }
             let taken = hub.take(event).await;
             if let Err(error) = &taken {
                 tracing::warn!(channel = crate::NAME, %error, "an event was not taken; it is asked for again");
-                hub.fell_behind();
+                hub.fell_behind(&chat);
             }
             done(taken.is_ok());
         });
         if !entered {
-            tracing::warn!(channel = crate::NAME, "too much at once; the rest is asked for again");
-            self.fell_behind();
+            self.fell_behind(&line);
         }
     }
 
@@ -83,6 +88,9 @@ impl Hub {
         let Some(mut inbound) = self.read(m, &spot, Files::Fetch).await else { return Ok(()) };
         if mention == Mention::Yes {
             inbound.mention = mention;
+        }
+        if is_direct(channel) {
+            self.heard(channel, &m.ts);
         }
         self.ingress.push(inbound).await?;
         self.store.put_for(&known, spot.thread.as_deref().unwrap_or_default(), SEEN).await?;
@@ -138,7 +146,9 @@ impl Hub {
         for file in all {
             let file = self.file_info(file).await;
             let name = file.name.or(file.title).unwrap_or_default();
-            let kind = files::kind_of(file.mimetype.as_deref(), &name).to_owned();
+            let mime = file.mimetype.as_deref().filter(|m| !m.is_empty());
+            let kind = files::kind_of(mime, &name).to_owned();
+            let name = files::safe_name(&name, &kind, mime);
             let max = room.min(FILE_IN_MAX);
             let url = file.url_private_download.or(file.url_private);
             let fetched = match (file.mode.as_deref(), url) {
@@ -260,26 +270,31 @@ impl Hub {
             }
             _ => AnswerOutcome::Late,
         };
-        let says = match &outcome {
+        let shown = asked.map(|a| a.text).or(click.message.as_ref().map(|m| m.text.clone()));
+        let shown = shown.unwrap_or_default();
+        let ts = click.message.map(|m| m.ts).unwrap_or_default();
+        let told = match outcome {
             AnswerOutcome::Taken { label } => {
-                let shown = asked.map(|a| a.text).unwrap_or_default();
-                let text = format!("{shown}\n\n*{}*", text::escape(label));
-                let ts = click.message.map(|m| m.ts).unwrap_or_default();
-                let update = [("channel", channel.as_str()), ("ts", &ts), ("text", &text), ("blocks", "[]")];
-                if let Err(failed) = self.api.tell_slack("chat.update", &update).await {
-                    tracing::warn!(channel = crate::NAME, error = %failed.error, "the card does not show the answer");
-                }
-                return Ok(());
+                self.close_card(&channel, &ts, &format!("{shown}\n\n*{}*", text::escape(&label))).await
             }
-            AnswerOutcome::Late => "This question is no longer open.",
-            AnswerOutcome::Refused { why } => why,
+            AnswerOutcome::Late => {
+                self.close_card(&channel, &ts, &format!("{shown}\n\n_This question is no longer open._")).await
+            }
+            AnswerOutcome::Refused { why } => {
+                let why = text::escape(&why);
+                let told = [("channel", channel.as_str()), ("user", &click.user.id), ("text", &why)];
+                self.api.tell_slack("chat.postEphemeral", &told).await
+            }
         };
-        let says = text::escape(says);
-        let told = [("channel", channel.as_str()), ("user", &click.user.id), ("text", &says)];
-        if let Err(failed) = self.api.tell_slack("chat.postEphemeral", &told).await {
-            tracing::warn!(channel = crate::NAME, error = %failed.error, "who pressed a button was not told");
+        if let Err(failed) = told {
+            tracing::warn!(channel = crate::NAME, error = %failed.error, "who pressed a button does not see what came of it");
         }
         Ok(())
+    }
+
+    async fn close_card(&self, channel: &str, ts: &str, text: &str) -> Result<(), Failed> {
+        let update = [("channel", channel), ("ts", ts), ("text", text), ("blocks", "[]")];
+        self.api.tell_slack("chat.update", &update).await
     }
 }
 

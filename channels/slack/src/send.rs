@@ -23,6 +23,8 @@ pub(crate) const TEXT_MAX: usize = 4_000;
 const SECTION_MAX: usize = 3_000;
 const LABEL_MAX: usize = 75;
 const BUTTONS_MAX: usize = 25 * 40;
+/// How often it is asked where a file is shown.
+const SHOWN_TRIES: u32 = 4;
 /// Largest file.
 pub(crate) const FILE_OUT_MAX: u64 = 1 << 30;
 /// How long an attempt is remembered: longer than the host tries.
@@ -31,6 +33,11 @@ const MEMORY: Duration = Duration::from_secs(3 * 24 * 3600);
 const OPEN: Duration = Duration::from_secs(60 * 24 * 3600);
 /// How far our clock and Slack's may be apart.
 const SKEW: Duration = Duration::from_secs(3600);
+
+/// Under which key the posts behind a first one are kept.
+fn rest_of(channel: &str, first: &str) -> String {
+    format!("more:{channel}:{first}")
+}
 
 /// One post.
 struct Post {
@@ -87,11 +94,10 @@ impl Hub {
         }
         let posts = posts(&markdown, TEXT_MAX);
         let mut progress = self.progress(key).await?;
-        let id = self.post(spot, key, &posts, &mut progress).await?;
-        if !fit.is_empty() {
-            self.show(spot, key, &fit, &mut progress).await?;
-        }
-        receipt(id)
+        let first = self.post(spot, key, &posts, &mut progress).await?;
+        self.keep_rest(spot, &progress.sent).await?;
+        let shown = if fit.is_empty() { None } else { self.show(spot, key, &fit, &mut progress).await? };
+        receipt(first.or(shown))
     }
 
     async fn ask(&self, spot: &Spot, key: &str, question: &Question) -> Result<Receipt, SendError> {
@@ -143,15 +149,47 @@ impl Hub {
         id: &str,
         markdown: &str,
     ) -> Result<Receipt, SendError> {
-        let mut all = posts(markdown, TEXT_MAX).into_iter();
-        let first = all.next().map(|post| post.text).unwrap_or_default();
-        // Without an empty list of blocks, the buttons would stay.
-        let update = [("channel", spot.channel.as_str()), ("ts", id), ("text", &first), ("blocks", "[]")];
-        self.api.tell_slack("chat.update", &update).await?;
-        let rest: Vec<_> = all.collect();
+        let mut all = posts(markdown, TEXT_MAX);
+        let first = if all.is_empty() { String::new() } else { all.remove(0).text };
+        self.update(spot, id, &first).await?;
+        // A text that needed several posts, or needs them now: those are changed, added or taken back.
+        let kept = self.store.get(&rest_of(&spot.channel, id)).await?;
+        let mut rest: Vec<String> =
+            kept.map(|text| text.split(' ').map(str::to_owned).collect()).unwrap_or_default();
+        let more = if all.len() > rest.len() { all.split_off(rest.len()) } else { Vec::new() };
+        for (ts, post) in rest.iter().zip(&all) {
+            self.update(spot, ts, &post.text).await?;
+        }
+        for ts in rest.split_off(all.len()) {
+            match self.api.tell_slack("chat.delete", &[("channel", &spot.channel), ("ts", &ts)]).await {
+                Err(failed) if failed.code != "message_not_found" => return Err(failed.error),
+                _ => {}
+            }
+        }
         let mut progress = self.progress(key).await?;
-        self.post(spot, key, &rest, &mut progress).await?;
+        self.post(spot, key, &more, &mut progress).await?;
+        let now: Vec<String> = [id.to_owned()].into_iter().chain(rest).chain(progress.sent).collect();
+        self.keep_rest(spot, &now).await?;
         receipt(Some(id.to_owned()))
+    }
+
+    async fn update(&self, spot: &Spot, ts: &str, text: &str) -> Result<(), SendError> {
+        self.pace.wait(&spot.channel).await;
+        // Without an empty list of blocks, the buttons would stay.
+        let update = [("channel", spot.channel.as_str()), ("ts", ts), ("text", text), ("blocks", "[]")];
+        Ok(self.api.tell_slack("chat.update", &update).await?)
+    }
+
+    /// Keeps which posts belong to the first one: an edit is for all of them.
+    async fn keep_rest(&self, spot: &Spot, posts: &[String]) -> Result<(), SendError> {
+        let Some((first, rest)) = posts.split_first() else { return Ok(()) };
+        let key = rest_of(&spot.channel, first);
+        if !rest.is_empty() {
+            self.store.put_for(&key, &rest.join(" "), MEMORY * 10).await?;
+        } else if self.store.get(&key).await?.is_some() {
+            self.store.delete(&key).await?;
+        }
+        Ok(())
     }
 
     async fn react(&self, spot: &Spot, id: &str, emoji: &str) -> Result<Receipt, SendError> {
@@ -269,39 +307,59 @@ impl Hub {
         Ok(all)
     }
 
-    /// Uploads files and shows them in one post.
+    /// Uploads files and shows them in one post; returns it.
     async fn show(
         &self,
         spot: &Spot,
         key: &str,
         files: &[&OutFile],
         progress: &mut Progress,
-    ) -> Result<(), SendError> {
+    ) -> Result<Option<String>, SendError> {
         for file in files.iter().skip(progress.files.len()) {
             let id = self.upload(file).await?;
             progress.files.push(id);
             self.save(key, progress).await?;
         }
-        if progress.shown || (progress.began.is_some() && self.is_shown(&progress.files).await?) {
-            return Ok(());
-        }
-        progress.began = Some(ts_at(SystemClock.now()));
-        self.save(key, progress).await?;
-        let names = progress.files.iter().zip(files);
-        let list: Vec<_> = names.map(|(id, file)| json!({ "id": id, "title": file.name })).collect();
-        let list = Value::Array(list).to_string();
-        let mut arguments = vec![("files", list.as_str()), ("channel_id", &spot.channel)];
-        arguments.extend(spot.thread.as_deref().map(|ts| ("thread_ts", ts)));
-        match self.api.tell_slack("files.completeUploadExternal", &arguments).await {
-            Ok(()) => progress.shown = true,
-            Err(failed) if failed.unclear => return Err(failed.error),
-            Err(failed) => {
+        let shown = if progress.began.is_some() { self.shown_in(spot, &progress.files).await? } else { None };
+        if shown.is_none() && !progress.shown {
+            progress.began = Some(ts_at(SystemClock.now()));
+            self.save(key, progress).await?;
+            let done = self.complete(spot, files, &progress.files).await;
+            if done.as_ref().is_err_and(|failed| !failed.unclear) {
                 progress.began = None;
                 self.save(key, progress).await?;
-                return Err(failed.error);
+            }
+            done?;
+        }
+        (progress.shown, progress.began) = (true, None);
+        self.save(key, progress).await?;
+        // Slack shows files a moment later; without words, that post is the message.
+        let mut post = shown;
+        for _ in 0..SHOWN_TRIES {
+            if post.is_some() || !progress.sent.is_empty() {
+                break;
+            }
+            post = self.shown_in(spot, &progress.files).await.ok().flatten();
+            if post.is_none() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
             }
         }
-        Ok(self.save(key, progress).await?)
+        Ok(post)
+    }
+
+    async fn complete(
+        &self,
+        spot: &Spot,
+        files: &[&OutFile],
+        ids: &[String],
+    ) -> Result<(), crate::api::Failed> {
+        let title = |(id, file): (&String, &&OutFile)| {
+            json!({ "id": id, "title": files::safe_name(&file.name, "file", None) })
+        };
+        let list = Value::Array(ids.iter().zip(files).map(title).collect()).to_string();
+        let mut arguments = vec![("files", list.as_str()), ("channel_id", &spot.channel)];
+        arguments.extend(spot.thread.as_deref().map(|ts| ("thread_ts", ts)));
+        self.api.tell_slack("files.completeUploadExternal", &arguments).await
     }
 
     async fn upload(&self, file: &OutFile) -> Result<String, SendError> {
@@ -321,11 +379,13 @@ impl Hub {
         Ok(to.file_id)
     }
 
-    /// Whether uploaded files can be seen by people.
-    async fn is_shown(&self, files: &[String]) -> Result<bool, SendError> {
-        let Some(first) = files.first() else { return Ok(true) };
+    /// The post in which uploaded files can be seen.
+    async fn shown_in(&self, spot: &Spot, files: &[String]) -> Result<Option<String>, SendError> {
+        let Some(first) = files.first() else { return Ok(None) };
         let asked = self.api.call::<OneFile>("files.info", &[("file", first)]).await?;
-        Ok(asked.file.shares.is_some_and(|s| !s.is_empty()))
+        let mut shares = asked.file.shares.into_iter().flat_map(|s| s.public.into_iter().chain(s.private));
+        let here = shares.find(|(channel, _)| *channel == spot.channel);
+        Ok(here.and_then(|(_, posts)| posts.into_iter().next()).map(|post| post.ts))
     }
 
     async fn progress(&self, key: &str) -> Result<Progress, SendError> {

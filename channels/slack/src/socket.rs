@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
@@ -30,6 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is asked whether the other end lives, and how often it may stay silent.
 const PING: Duration = Duration::from_secs(5);
 const SILENT_MAX: u32 = 3;
+/// A connection that held for so long was a good one.
+const STEADY: Duration = Duration::from_secs(60);
+/// How long to wait for somebody to mend what only people can.
+const BROKEN: Duration = Duration::from_secs(600);
 /// How often it is written down how far we are.
 const MARK: Duration = Duration::from_secs(5);
 
@@ -67,9 +71,10 @@ pub(crate) async fn listen(hub: Arc<Hub>, app: Api, first: Socket) {
     loop {
         if missed && let Err(error) = hub.catch_up().await {
             tracing::warn!(channel = NAME, %error, "what was missed is asked for again");
-            hub.fell_behind();
+            hub.behind.notify_one();
         }
         (hub.report)(Health::Up);
+        let begun = Instant::now();
         let (renew, mut renewed) = oneshot::channel();
         let reading = old.spawn(read(Arc::clone(&hub), socket, renew));
         missed = tend(&hub, &mut renewed, &mut backoff).await;
@@ -77,17 +82,27 @@ pub(crate) async fn listen(hub: Arc<Hub>, app: Api, first: Socket) {
             let why = "The connection to Slack was lost".to_owned();
             (hub.report)(Health::Reconnecting { why });
         }
+        // One that breaks again and again is not opened again and again at once.
+        match begun.elapsed() > STEADY {
+            true => backoff.reset(),
+            false if missed => tokio::time::sleep(backoff.next()).await,
+            false => {}
+        }
         socket = loop {
-            match open(&app).await {
+            let wait = match open(&app).await {
                 Ok(socket) => break socket,
                 Err(StartError::Unreachable(why)) => {
                     if missed || reading.is_finished() {
                         (hub.report)(Health::Reconnecting { why });
                     }
+                    backoff.next()
                 }
-                Err(error) => (hub.report)(Health::Broken { why: error.to_string() }),
-            }
-            tokio::time::sleep(backoff.next()).await;
+                Err(error) => {
+                    (hub.report)(Health::Broken { why: error.to_string() });
+                    BROKEN
+                }
+            };
+            tokio::time::sleep(wait).await;
         };
         // If the old one ended before this one began, something may lie between them.
         missed |= reading.is_finished();

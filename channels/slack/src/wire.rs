@@ -1,6 +1,7 @@
 //! What Slack sends, as far as it is used. What is not known is ignored.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// A frame of a Socket Mode connection.
 #[derive(Debug, Deserialize)]
@@ -78,7 +79,14 @@ pub(crate) struct File {
     /// `check_file_info`: the rest has to be asked for.
     pub(crate) file_access: Option<String>,
     /// Where it is shown, by conversation.
-    pub(crate) shares: Option<serde_json::Map<String, serde_json::Value>>,
+    pub(crate) shares: Option<Shares>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Shares {
+    pub(crate) public: BTreeMap<String, Vec<Posted>>,
+    pub(crate) private: BTreeMap<String, Vec<Posted>>,
 }
 
 /// A message that was forwarded, or a preview of a link.
@@ -171,7 +179,7 @@ pub(crate) struct Connection {
     pub(crate) url: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Posted {
     pub(crate) ts: String,
 }

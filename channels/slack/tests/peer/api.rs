@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 type Form = BTreeMap<String, String>;
 type Answer = Result<Response<Full<Bytes>>, std::io::Error>;
 
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut all = JoinSet::new();
     loop {
         // While the network is cut, nobody gets in and who is in falls out.
@@ -172,6 +172,11 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
         "chat.postMessage" if known(get("channel")) => post(world, form),
         "chat.postMessage" => no("channel_not_found"),
         "chat.update" => update(world, form),
+        "chat.delete" => {
+            let before = world.posts.len();
+            world.posts.retain(|p| !(p.user == BOT && p.ts == get("ts") && p.channel == get("channel")));
+            if world.posts.len() == before { no("message_not_found") } else { json!({}) }
+        }
         "chat.postEphemeral" => {
             world.ephemeral.push((get("user").into(), get("text").into()));
             json!({ "message_ts": "1.1" })
@@ -208,8 +213,10 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
         }
         "files.completeUploadExternal" => show_files(world, form),
         "files.info" => {
-            let shared = world.shared_files.iter().any(|id| id == get("file"));
-            let shares = if shared { json!({ "public": { GROUP: [] } }) } else { json!({}) };
+            let shares = match world.shared_files.get(get("file")) {
+                Some((channel, ts)) => json!({ "public": { channel: [{ "ts": ts, "channel_name": "x" }] } }),
+                None => json!({}),
+            };
             json!({ "file": { "id": get("file"), "shares": shares } })
         }
         _ => no("unknown_method"),
@@ -218,15 +225,15 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
 
 fn show_files(world: &mut World, form: &Form) -> Value {
     let list: Vec<Value> = serde_json::from_str(&form["files"]).unwrap();
+    let ts = world.next_ts();
     let mut shown = Vec::new();
     for file in list {
         let id = file["id"].as_str().unwrap().to_owned();
         let mut file_there = world.uploads[&id].clone();
         file_there.name = file["title"].as_str().unwrap().to_owned();
         shown.push(file_there);
-        world.shared_files.push(id);
+        world.shared_files.insert(id, (form["channel_id"].clone(), ts.clone()));
     }
-    let ts = world.next_ts();
     let thread = form.get("thread_ts").cloned();
     world.posts.push(Post { channel: form["channel_id"].clone(), ts, thread, user: BOT.into(), shown_files: shown, ..Post::default() });
     json!({ "files": [] })

@@ -20,31 +20,43 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
-pub use world::{BOT, BOT_TOKEN, GROUP, SECRET, World, user};
+use world::{BOT, BOT_TOKEN, GROUP, SECRET, World, user};
 
 /// Slack, its workspace, and its people.
-pub struct Slack {
-    pub shared: Arc<Shared>,
+pub(crate) struct Slack {
+    pub(crate) shared: Arc<Shared>,
     base: String,
-    pub webhook: String,
+    pub(crate) webhook: String,
     bind: String,
-    servers: JoinSet<()>,
+    _servers: JoinSet<()>,
     http: reqwest::Client,
+    /// How events are handed over.
+    socket_mode: bool,
 }
 
-pub struct Shared {
+pub(crate) struct Shared {
     world: Mutex<World>,
-    pub bell: Arc<Notify>,
+    pub(crate) bell: Arc<Notify>,
 }
 
 impl Shared {
-    pub fn world(&self) -> MutexGuard<'_, World> {
+    pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
 }
 
 impl Slack {
-    pub async fn new() -> Result<Self> {
+    /// An app in Socket Mode.
+    pub(crate) async fn new() -> Result<Self> {
+        Self::start(true).await
+    }
+
+    /// An app with the Events API.
+    pub(crate) async fn with_events() -> Result<Self> {
+        Self::start(false).await
+    }
+
+    async fn start(socket_mode: bool) -> Result<Self> {
         let http = TcpListener::bind("127.0.0.1:0").await?;
         let sockets = TcpListener::bind("127.0.0.1:0").await?;
         let base = format!("http://{}", http.local_addr()?);
@@ -55,18 +67,21 @@ impl Slack {
         servers.spawn(api::serve(http, Arc::clone(&shared)));
         servers.spawn(serve_sockets(sockets, Arc::clone(&shared)));
         let client = nanoclaw_kit::http::client().map_err(|e| anyhow::anyhow!("{e}"))?;
-        Ok(Self { shared, base, webhook: format!("http://{bind}/webhook/slack"), bind, servers, http: client })
+        Ok(Self { shared, base, webhook: format!("http://{bind}/webhook/slack"), bind, _servers: servers, http: client, socket_mode })
     }
 
     /// Hands an event over until it is acknowledged, as often as Slack does.
-    pub fn emit(&self, event: Value) {
+    pub(crate) fn emit(&self, event: Value) {
         let id = self.shared.world().next_id("Ev");
         let payload = json!({ "type": "event_callback", "team_id": "T0TEAM", "api_app_id": "A0APP",
             "event_id": id, "event_time": 1, "event": event });
         self.emit_as("events_api", payload);
     }
 
-    fn emit_as(&self, kind: &'static str, payload: Value) {
+    pub(crate) fn emit_as(&self, kind: &'static str, payload: Value) {
+        if !self.socket_mode {
+            return self.post_as(kind, &payload);
+        }
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             for (attempt, wait) in [0, 0, 60, 300].into_iter().enumerate() {
@@ -87,13 +102,41 @@ impl Slack {
         });
     }
 
+    fn post_as(&self, kind: &'static str, payload: &Value) {
+        let (shared, url, http) = (Arc::clone(&self.shared), self.webhook.clone(), self.http.clone());
+        let (body, kind) = match kind {
+            "interactive" => {
+                let mut url = reqwest::Url::parse("slack:x").unwrap();
+                url.query_pairs_mut().append_pair("payload", &payload.to_string());
+                (url.query().unwrap().to_owned(), "application/x-www-form-urlencoded")
+            }
+            _ => (payload.to_string(), "application/json"),
+        };
+        tokio::spawn(async move {
+            for wait in [0, 1, 60, 300] {
+                tokio::time::sleep(Duration::from_secs(wait)).await;
+                let stamp = shared.world().now().as_second();
+                let request = http.post(&url).header("content-type", kind).body(body.clone());
+                let request = request.header("x-slack-request-timestamp", stamp.to_string());
+                let request = request.header("x-slack-signature", signature(SECRET, stamp, &body));
+                let answer = tokio::time::timeout(Duration::from_secs(3), request.send()).await;
+                let status = answer.ok().and_then(Result::ok).map(|r| r.status().as_u16());
+                shared.world().statuses.push(status.unwrap_or(0));
+                shared.bell.notify_waiters();
+                if status == Some(200) {
+                    return;
+                }
+            }
+        });
+    }
+
     /// Sends a frame as it is.
-    pub fn frame(&self, text: &str) {
+    pub(crate) fn frame(&self, text: &str) {
         drop(self.shared.world().send("none", text.to_owned()));
     }
 
     /// Posts a body to the webhook, signed as told.
-    pub async fn post(&self, body: &str, kind: &str, stamp: i64, signature: Option<String>) -> Result<(u16, String)> {
+    pub(crate) async fn post(&self, body: &str, kind: &str, stamp: i64, signature: Option<String>) -> Result<(u16, String)> {
         let mut request = self.http.post(&self.webhook).header("content-type", kind).body(body.to_owned());
         request = request.header("x-slack-request-timestamp", stamp.to_string());
         if let Some(signature) = signature {
@@ -104,13 +147,13 @@ impl Slack {
     }
 
     /// Posts a body with a good signature.
-    pub async fn signed(&self, body: &str, kind: &str) -> Result<(u16, String)> {
+    pub(crate) async fn signed(&self, body: &str, kind: &str) -> Result<(u16, String)> {
         let stamp = self.shared.world().now().as_second();
         self.post(body, kind, stamp, Some(signature(SECRET, stamp, body))).await
     }
 }
 
-pub fn signature(secret: &str, stamp: i64, body: &str) -> String {
+pub(crate) fn signature(secret: &str, stamp: i64, body: &str) -> String {
     let mac = sign::hmac_sha256(secret.as_bytes(), &[format!("v0:{stamp}:{body}").as_bytes()]);
     format!("v0={}", sign::hex(&mac))
 }
@@ -145,7 +188,10 @@ async fn one_socket(stream: TcpStream, shared: Arc<Shared>) {
                 Some(Ok(_)) => {
                     let half_open = shared.world().deaf;
                     if half_open {
-                        std::future::pending::<()>().await;
+                        // Nothing is read or written any more, and nobody is told.
+                        shared.world().silent = true;
+                        shared.bell.notify_waiters();
+                        return drop(ended.await);
                     }
                     drop(out.flush().await);
                 }
@@ -177,6 +223,7 @@ impl Peer for Slack {
             ("WEBHOOK_BIND", self.bind.clone()),
         ]
         .into_iter()
+        .filter(|(name, _)| self.socket_mode || *name != "SLACK_APP_TOKEN")
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
     }

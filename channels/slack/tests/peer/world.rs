@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::sync::{mpsc, oneshot};
 
-pub const BOT: &str = "U0BOT";
-pub const GROUP: &str = "C0TEAM";
-pub const BOT_TOKEN: &str = "xoxb-bot-token-secret";
-pub const APP_TOKEN: &str = "xapp-app-token-secret";
-pub const SECRET: &str = "signing-secret-8f742231b10e8888";
+pub(crate) const BOT: &str = "U0BOT";
+pub(crate) const GROUP: &str = "C0TEAM";
+pub(crate) const BOT_TOKEN: &str = "xoxb-bot-token-secret";
+pub(crate) const APP_TOKEN: &str = "xapp-app-token-secret";
+pub(crate) const SECRET: &str = "signing-secret-8f742231b10e8888";
 
 /// The id and the name of a person.
-pub fn user(who: &str) -> (&'static str, &'static str) {
+pub(crate) fn user(who: &str) -> (&'static str, &'static str) {
     match who {
         "ann" => ("U0ANN", "Ann"),
         "bob" => ("U0BOB", "Bob"),
@@ -22,27 +22,27 @@ pub fn user(who: &str) -> (&'static str, &'static str) {
     }
 }
 
-pub fn dm(user: &str) -> String {
+pub(crate) fn dm(user: &str) -> String {
     format!("D{}", &user[1..])
 }
 
 #[derive(Clone, Default)]
-pub struct Post {
-    pub channel: String,
-    pub ts: String,
-    pub thread: Option<String>,
-    pub user: String,
-    pub text: String,
-    pub blocks: Value,
-    pub metadata: Value,
-    pub files: Vec<Value>,
-    pub shown_files: Vec<PeerFile>,
-    pub edited: bool,
-    pub reactions: Vec<String>,
+pub(crate) struct Post {
+    pub(crate) channel: String,
+    pub(crate) ts: String,
+    pub(crate) thread: Option<String>,
+    pub(crate) user: String,
+    pub(crate) text: String,
+    pub(crate) blocks: Value,
+    pub(crate) metadata: Value,
+    pub(crate) files: Vec<Value>,
+    pub(crate) shown_files: Vec<PeerFile>,
+    pub(crate) edited: bool,
+    pub(crate) reactions: Vec<String>,
 }
 
 impl Post {
-    pub fn json(&self, metadata: bool) -> Value {
+    pub(crate) fn json(&self, metadata: bool) -> Value {
         let mut all = json!({ "type": "message", "user": self.user, "text": self.text, "ts": self.ts });
         if self.user == BOT {
             all["bot_id"] = "B0BOT".into();
@@ -67,117 +67,124 @@ struct Link {
     _end: oneshot::Sender<()>,
 }
 
-pub struct World {
-    pub base: String,
-    pub sockets_at: String,
-    pub posts: Vec<Post>,
-    pub uploads: BTreeMap<String, PeerFile>,
-    pub shared_files: Vec<String>,
-    pub ephemeral: Vec<(String, String)>,
-    pub typing: usize,
-    pub calls: usize,
-    pub fault: Option<(Fault, u32)>,
-    pub cut: bool,
-    pub deaf: bool,
-    pub skew: i64,
+pub(crate) struct World {
+    pub(crate) base: String,
+    pub(crate) sockets_at: String,
+    pub(crate) posts: Vec<Post>,
+    pub(crate) uploads: BTreeMap<String, PeerFile>,
+    pub(crate) shared_files: BTreeMap<String, (String, String)>,
+    pub(crate) ephemeral: Vec<(String, String)>,
+    pub(crate) typing: usize,
+    pub(crate) calls: usize,
+    pub(crate) fault: Option<(Fault, u32)>,
+    pub(crate) cut: bool,
+    /// New connections stay, old ones fall silent.
+    pub(crate) deaf: bool,
+    pub(crate) silent: bool,
+    pub(crate) skew: i64,
+    /// What the webhook answered.
+    pub(crate) statuses: Vec<u16>,
     links: Vec<Link>,
     waiting: BTreeMap<String, oneshot::Sender<()>>,
     threads: BTreeMap<u8, String>,
     events: BTreeMap<String, Value>,
     last: i64,
+    joined: usize,
     ids: u64,
 }
 
 impl World {
-    pub fn new(base: &str, sockets_at: &str) -> Self {
+    pub(crate) fn new(base: &str, sockets_at: &str) -> Self {
         Self {
             base: base.to_owned(),
             sockets_at: sockets_at.to_owned(),
             posts: Vec::new(),
             uploads: BTreeMap::new(),
-            shared_files: Vec::new(),
+            shared_files: BTreeMap::new(),
             ephemeral: Vec::new(),
             typing: 0,
             calls: 0,
             fault: None,
             cut: false,
             deaf: false,
+            silent: false,
             skew: 0,
+            statuses: Vec::new(),
             links: Vec::new(),
             waiting: BTreeMap::new(),
             threads: BTreeMap::new(),
             events: BTreeMap::new(),
             last: 0,
+            joined: 0,
             ids: 0,
         }
     }
 
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_second(SystemClock.now().as_second() + self.skew).unwrap()
     }
 
-    pub fn next_id(&mut self, prefix: &str) -> String {
+    pub(crate) fn next_id(&mut self, prefix: &str) -> String {
         self.ids += 1;
         format!("{prefix}{}", self.ids)
     }
 
-    pub fn next_ts(&mut self) -> String {
+    pub(crate) fn next_ts(&mut self) -> String {
         self.last = (self.now().as_microsecond()).max(self.last + 100);
         format!("{}.{:06}", self.last / 1_000_000, self.last % 1_000_000)
     }
 
-    pub fn joined(&mut self, send: mpsc::UnboundedSender<String>, end: oneshot::Sender<()>) -> u64 {
+    pub(crate) fn joined(&mut self, send: mpsc::UnboundedSender<String>, end: oneshot::Sender<()>) -> u64 {
         self.ids += 1;
+        self.joined += 1;
         self.links.push(Link { number: self.ids, send, _end: end });
         self.ids
     }
 
-    pub fn left(&mut self, number: u64) {
+    pub(crate) fn left(&mut self, number: u64) {
         self.links.retain(|link| link.number != number);
     }
 
-    pub fn links(&self) -> usize {
-        self.links.len()
+    /// How many connections there ever were and how many there are.
+    pub(crate) fn links(&self) -> (usize, usize) {
+        (self.joined, self.links.len())
     }
 
     /// Ends every connection.
-    pub fn hang_up(&mut self) {
+    pub(crate) fn hang_up(&mut self) {
         self.links.clear();
     }
 
     /// Sends over the newest connection; tells when it is acknowledged.
-    pub fn send(&mut self, envelope: &str, text: String) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn send(&mut self, envelope: &str, text: String) -> Option<oneshot::Receiver<()>> {
         self.links.last()?.send.send(text).ok()?;
         let (acknowledged, wait) = oneshot::channel();
         self.waiting.insert(envelope.to_owned(), acknowledged);
         Some(wait)
     }
 
-    pub fn acknowledged(&mut self, envelope: &str) {
+    /// The same over the oldest one.
+    pub(crate) fn send_first(&mut self, envelope: &str, text: String) -> Option<oneshot::Receiver<()>> {
+        self.links.rotate_left(1);
+        let waits = self.send(envelope, text);
+        self.links.rotate_right(1);
+        waits
+    }
+
+    pub(crate) fn acknowledged(&mut self, envelope: &str) {
         if let Some(waiting) = self.waiting.remove(envelope) {
-            drop(waiting.send(()));
+            waiting.send(()).unwrap_or_default();
         }
     }
 
-    pub fn says(&mut self, say: &Say) -> Value {
+    pub(crate) fn says(&mut self, say: &Say) -> Value {
         let (user, _) = user(say.who);
         let (channel, kind) = match say.place {
             Place::Direct => (dm(user), "im"),
             Place::Group | Place::Thread(_) => (GROUP.to_owned(), "channel"),
         };
         let thread = match say.place {
-            Place::Thread(n) => Some(match self.threads.get(&n) {
-                Some(root) => root.clone(),
-                None => {
-                    // Somebody began the thread before.
-                    let ts = self.next_ts();
-                    let root = Post { channel: GROUP.into(), ts: ts.clone(), thread: Some(ts.clone()),
-                        user: "U0OLD".into(), text: format!("thread {n}"), ..Post::default() };
-                    self.posts.push(root);
-                    self.threads.insert(n, ts.clone());
-                    ts
-                }
-            }),
+            Place::Thread(n) => self.threads.get(&n).cloned(),
             Place::Direct | Place::Group => None,
         };
         let mut text = say.text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
@@ -191,10 +198,14 @@ impl World {
         event["channel"] = channel.into();
         event["channel_type"] = kind.into();
         event["event_ts"] = ts.as_str().into();
-        if let Some(root) = thread.and_then(|t| self.posts.iter().find(|p| p.ts == t)) {
+        if let Some(root) = thread.as_ref().and_then(|t| self.posts.iter().find(|p| p.ts == *t)) {
             event["parent_user_id"] = root.user.as_str().into();
         }
         self.posts.push(post);
+        if let (Place::Thread(n), None) = (say.place, thread) {
+            // The first message is the one that the others are a thread of.
+            self.threads.insert(n, ts.clone());
+        }
         self.events.insert(ts, event.clone());
         event
     }
@@ -212,7 +223,7 @@ impl World {
         self.posts.iter_mut().find(|p| p.ts == ts).with_context(|| format!("no message {ts}"))
     }
 
-    pub fn edits(&mut self, ts: &str, text: &str) -> Result<Value> {
+    pub(crate) fn edits(&mut self, ts: &str, text: &str) -> Result<Value> {
         let at = self.next_ts();
         let post = self.post(ts)?;
         let before = post.json(false);
@@ -223,7 +234,7 @@ impl World {
             "ts": at, "event_ts": at, "message": now, "previous_message": before }))
     }
 
-    pub fn deletes(&mut self, ts: &str) -> Result<Value> {
+    pub(crate) fn deletes(&mut self, ts: &str) -> Result<Value> {
         let at = self.next_ts();
         let post = self.post(ts)?;
         let event = json!({ "type": "message", "subtype": "message_deleted", "hidden": true, "channel": post.channel,
@@ -232,7 +243,7 @@ impl World {
         Ok(event)
     }
 
-    pub fn reacts(&mut self, ts: &str, emoji: &str, removed: bool) -> Result<Value> {
+    pub(crate) fn reacts(&mut self, ts: &str, emoji: &str, removed: bool) -> Result<Value> {
         let at = self.next_ts();
         let name = emojis::get(emoji).and_then(emojis::Emoji::shortcode).unwrap_or(emoji).to_owned();
         let post = self.post(ts)?;
@@ -241,11 +252,11 @@ impl World {
             "item": { "type": "message", "channel": post.channel, "ts": ts } }))
     }
 
-    pub fn event_of(&self, ts: &str) -> Result<Value> {
+    pub(crate) fn event_of(&self, ts: &str) -> Result<Value> {
         self.events.get(ts).cloned().with_context(|| format!("no event {ts}"))
     }
 
-    pub fn clicks(&mut self, ts: &str, label: &str, who: &str) -> Result<Value> {
+    pub(crate) fn clicks(&mut self, ts: &str, label: &str, who: &str) -> Result<Value> {
         let post = self.post(ts)?.clone();
         let buttons = buttons(&post.blocks);
         let (_, id) = buttons.iter().find(|(l, _)| l == label).with_context(|| format!("no button {label:?}"))?;
@@ -255,7 +266,7 @@ impl World {
             "actions": [{ "type": "button", "block_id": "b", "action_id": id, "action_ts": "1.1" }] }))
     }
 
-    pub fn shown(&self) -> Vec<Seen> {
+    pub(crate) fn shown(&self) -> Vec<Seen> {
         let ours = self.posts.iter().filter(|p| p.user == BOT);
         ours.map(|p| Seen {
             id: p.ts.clone(),
@@ -270,7 +281,7 @@ impl World {
         .collect()
     }
 
-    pub fn reacted(&self) -> Vec<Reacted> {
+    pub(crate) fn reacted(&self) -> Vec<Reacted> {
         let all = self.posts.iter().flat_map(|p| p.reactions.iter().map(move |name| (p, name)));
         all.map(|(p, name)| Reacted {
             message: p.ts.clone(),
@@ -281,7 +292,7 @@ impl World {
 }
 
 /// Label and id of every button.
-pub fn buttons(blocks: &Value) -> Vec<(String, String)> {
+pub(crate) fn buttons(blocks: &Value) -> Vec<(String, String)> {
     let rows = blocks.as_array().into_iter().flatten().filter(|b| b["type"] == "actions");
     let all = rows.flat_map(|row| row["elements"].as_array().into_iter().flatten());
     let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
@@ -289,7 +300,7 @@ pub fn buttons(blocks: &Value) -> Vec<(String, String)> {
 }
 
 /// What people read.
-pub fn readable(text: &str) -> String {
+pub(crate) fn readable(text: &str) -> String {
     let mut shown = String::new();
     for (n, part) in text.split("```").enumerate() {
         if n % 2 == 1 {
