@@ -52,12 +52,15 @@ impl Handler for Events {
 
 impl Events {
     async fn take(&self, hook: &Hook) -> Reply {
-        let form = hook.header("content-type").is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
+        let form = hook
+            .header("content-type")
+            .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         let (done, taken) = oneshot::channel();
         // Who asked may be gone.
         let done = move |taken| done.send(taken).unwrap_or_default();
         if form {
-            let pairs = reqwest::Url::parse(&format!("slack:?{}", String::from_utf8_lossy(&hook.body)));
+            let pairs =
+                reqwest::Url::parse(&format!("slack:?{}", String::from_utf8_lossy(&hook.body)));
             let payload = pairs.ok().and_then(|url| {
                 let found = url.query_pairs().find(|(name, _)| name == "payload");
                 found.map(|(_, value)| value.into_owned())
