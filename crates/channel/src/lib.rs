@@ -348,8 +348,8 @@ pub struct Change {
     pub message: PlatformMessageId,
     /// When.
     pub timestamp: Timestamp,
-    /// Who did it.
-    pub sender: Sender,
+    /// Who did it, where the platform says. It does not say who deleted a message, as a rule.
+    pub sender: Option<Sender>,
     /// What was done.
     pub what: What,
 }

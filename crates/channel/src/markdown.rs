@@ -9,7 +9,7 @@ mod print;
 #[cfg(test)]
 mod tests;
 
-pub use print::{ANSI, Dialect, PLAIN, render};
+pub use print::{ANSI, Dialect, PLAIN, render, show};
 
 use pulldown_cmark::{CodeBlockKind, Event, LinkType, Options, Parser, Tag as Md};
 use std::collections::HashSet;

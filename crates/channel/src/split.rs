@@ -64,9 +64,12 @@ fn next<'a>(
     limit: usize,
     unit: Unit,
 ) -> (String, &'a str, Option<Fence>) {
-    let all = format!("{reopen}{rest}", rest = rest.trim_end());
-    if unit.len(&all) <= limit {
-        return (all, "", None);
+    // No unit is more than four bytes, and a long rest is not copied for each of its pieces.
+    if rest.len() / 4 <= limit {
+        let all = format!("{reopen}{rest}", rest = rest.trim_end());
+        if unit.len(&all) <= limit {
+            return (all, "", None);
+        }
     }
     // Marks that would fill half of a piece are not worth repeating.
     let before = unit.len(reopen);

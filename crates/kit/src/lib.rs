@@ -10,6 +10,7 @@
 //! likes; the port itself is `nanoclaw-channel`.
 
 pub mod backoff;
+pub mod dialect;
 pub mod files;
 pub mod http;
 pub mod pace;

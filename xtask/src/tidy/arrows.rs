@@ -5,17 +5,18 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 
 /// What each part may depend on among our own packages. Tests may use more.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("crates/contract", &[]),
     ("crates/channel", &["contract"]),
     ("crates/driver", &["contract"]),
+    ("crates/kit", &["channel"]),
     ("crates/central", &["contract"]),
     ("crates/admin", &["contract"]),
     ("crates/vault", &["contract"]),
     ("crates/runner", &["admin", "contract"]),
     ("crates/host", &["admin", "central", "channel", "contract", "driver"]),
     ("crates/ops", &["central", "contract", "driver"]),
-    ("channels/", &["channel"]),
+    ("channels/", &["channel", "kit"]),
     ("providers/", &["runner"]),
     ("drivers/", &["contract", "driver"]),
 ];

@@ -49,7 +49,12 @@ pub const ANSI: Dialect = Dialect {
 
 /// Prints Markdown; no newline at the end.
 pub fn render(markdown: &str, dialect: &Dialect) -> String {
-    dialect.blocks(&parse(markdown), Gap::Blank).join("\n")
+    show(&parse(markdown), dialect)
+}
+
+/// Prints a part of the tree; no newline at the end.
+pub fn show(nodes: &[Node], dialect: &Dialect) -> String {
+    dialect.blocks(nodes, Gap::Blank).join("\n")
 }
 
 /// What stands between two blocks.
