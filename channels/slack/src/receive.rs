@@ -228,7 +228,11 @@ impl Hub {
             return Ok(());
         };
         let spot = Spot::of(channel, &of.ts, of.thread_ts.as_deref());
-        let sender = self.sender(user).await;
+        // Slack does not say who deleted it.
+        let sender = match &what {
+            What::Deleted => None,
+            What::Edited(_) | What::Reacted { .. } => Some(self.sender(user).await),
+        };
         self.pass_on(&spot, (&format!("{kind}:{at}"), at), &of.ts, sender, what).await
     }
 
@@ -241,7 +245,7 @@ impl Hub {
         let thread = self.store.get(&seen(channel, ts)).await?.filter(|t| !t.is_empty());
         let spot = Spot::of(channel, ts, thread.as_deref());
         let (id, emoji) = (format!("react:{}", r.event_ts), text::emoji(&r.reaction));
-        let sender = self.sender(&r.user).await;
+        let sender = Some(self.sender(&r.user).await);
         let what = What::Reacted { emoji, removed };
         self.pass_on(&spot, (&id, &r.event_ts), ts, sender, what).await
     }
@@ -251,7 +255,7 @@ impl Hub {
         spot: &Spot,
         (id, when): (&str, &str),
         message: &str,
-        sender: Sender,
+        sender: Option<Sender>,
         what: What,
     ) -> Result<(), IngressError> {
         let ids = (spot.address(), PlatformMessageId::parse(id), PlatformMessageId::parse(message));
