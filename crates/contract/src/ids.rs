@@ -96,17 +96,7 @@ macro_rules! ids {
             }
         }
 
-        impl rusqlite::ToSql for $name {
-            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-                self.0.to_sql()
-            }
-        }
-
-        impl rusqlite::types::FromSql for $name {
-            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
-                Self::parse(value.as_str()?).map_err(rusqlite::types::FromSqlError::other)
-            }
-        }
+        crate::sql_text!($name, |text: &str| $name::parse(text));
     )*};
 }
 

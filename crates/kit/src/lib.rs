@@ -14,7 +14,9 @@ pub mod dialect;
 pub mod files;
 pub mod http;
 pub mod pace;
+pub mod remote;
 pub mod sign;
+#[cfg(feature = "sqlite")]
 pub mod store;
 pub mod webhook;
 
