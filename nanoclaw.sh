@@ -110,6 +110,8 @@ step_test_packages() {
   need iptables iptables
   need ip iproute2
   need ps procps
+  need emacs emacs-nox
+  need emacsclient emacs-bin-common
   docker_answers || need dockerd docker.io
   install_missing
   docker_answers || start_docker
@@ -206,7 +208,12 @@ step_start() {
   rm -f "$CHANGED"
 }
 
-step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
+step_test_tools() {
+  "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
+  # The servers of others that channels are tested against.
+  local script
+  for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+}
 
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
 

@@ -6,7 +6,7 @@ use nanoclaw_channel::{Health, Report, SendError, StartError};
 use nanoclaw_kit::http;
 use reqwest::{Client, Url};
 use serde::de::DeserializeOwned;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Largest answer that is read.
@@ -63,15 +63,17 @@ impl Api {
             Failed::unclear(SendError::Retry { after: None, why: format!("Slack, {method}: {e}") })
         };
         let url = self.base.join(method).map_err(|e| wrong(e.to_string()))?;
-        let request = self.http.post(url).bearer_auth(&self.token).form(arguments).timeout(PATIENCE);
+        let request =
+            self.http.post(url).bearer_auth(&self.token).form(arguments).timeout(PATIENCE);
         let response = request.send().await.map_err(|e| Failed::unclear(http::unreachable(e)))?;
         let (status, headers) = (response.status(), response.headers().clone());
         let date = headers.get("date").and_then(|d| d.to_str().ok());
         if let Some(Ok(at)) = date.map(jiff::fmt::rfc2822::parse) {
-            *self.heard.lock().unwrap_or_else(|e| e.into_inner()) = Some(at.timestamp());
+            *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some(at.timestamp());
         }
         if !status.is_success() {
-            let error = http::sort(status, &headers, format!("Slack answered {method} with {status}"));
+            let error =
+                http::sort(status, &headers, format!("Slack answered {method} with {status}"));
             self.tell(&error);
             return Err(Failed { error, code: String::new(), unclear: status.is_server_error() });
         }
@@ -86,7 +88,11 @@ impl Api {
     }
 
     /// Calls a method whose answer says nothing.
-    pub(crate) async fn tell_slack(&self, method: &str, arguments: &[(&str, &str)]) -> Result<(), Failed> {
+    pub(crate) async fn tell_slack(
+        &self,
+        method: &str,
+        arguments: &[(&str, &str)],
+    ) -> Result<(), Failed> {
         self.call::<Nothing>(method, arguments).await.map(|_| ())
     }
 
@@ -116,7 +122,7 @@ impl Api {
 
     /// When Slack last answered, by Slack's own clock.
     pub(crate) fn heard(&self) -> Option<Timestamp> {
-        *self.heard.lock().unwrap_or_else(|e| e.into_inner())
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tell(&self, error: &SendError) {
@@ -131,11 +137,24 @@ fn refused(method: &str, verdict: Verdict) -> Failed {
     let code = verdict.error.unwrap_or_else(|| "no reason".into());
     let why = |hint: &str| format!("Slack refused {method}: {code}{hint}");
     let error = match code.as_str() {
-        "ratelimited" | "rate_limited" => SendError::Retry { after: Some(Duration::from_secs(30)), why: why("") },
-        "internal_error" | "fatal_error" | "service_unavailable" | "request_timeout"
-        | "team_added_to_org" | "file_update_failed" => SendError::Retry { after: None, why: why("") },
-        "invalid_auth" | "not_authed" | "account_inactive" | "token_revoked" | "token_expired"
-        | "not_allowed_token_type" | "org_login_required" | "access_denied" | "ekm_access_denied" => {
+        "ratelimited" | "rate_limited" => {
+            SendError::Retry { after: Some(Duration::from_secs(30)), why: why("") }
+        }
+        "internal_error"
+        | "fatal_error"
+        | "service_unavailable"
+        | "request_timeout"
+        | "team_added_to_org"
+        | "file_update_failed" => SendError::Retry { after: None, why: why("") },
+        "invalid_auth"
+        | "not_authed"
+        | "account_inactive"
+        | "token_revoked"
+        | "token_expired"
+        | "not_allowed_token_type"
+        | "org_login_required"
+        | "access_denied"
+        | "ekm_access_denied" => {
             // The same words for every method: the owner is told once.
             let next = "Install the app again, put its tokens into .env, and restart";
             SendError::Broken { why: format!("Slack no longer takes the token ({code}). {next}") }
@@ -143,7 +162,11 @@ fn refused(method: &str, verdict: Verdict) -> Failed {
         "missing_scope" => {
             let scope = verdict.needed.unwrap_or_default();
             let why = why(&format!(" {scope}. Add the scope to the app and install it again"));
-            if scope.contains("chat:write") { SendError::Broken { why } } else { SendError::Reject { why } }
+            if scope.contains("chat:write") {
+                SendError::Broken { why }
+            } else {
+                SendError::Reject { why }
+            }
         }
         "not_in_channel" | "channel_not_found" => {
             SendError::Reject { why: why(". Invite the app: /invite @its-name in that channel") }

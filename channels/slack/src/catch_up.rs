@@ -91,7 +91,9 @@ impl Hub {
     }
 
     async fn begin_catching_up(self: &Arc<Self>) -> Result<(), SendError> {
-        let Some(mark) = self.store.get("mark").await?.and_then(|ts| time_of(&ts)) else { return Ok(()) };
+        let Some(mark) = self.store.get("mark").await?.and_then(|ts| time_of(&ts)) else {
+            return Ok(());
+        };
         let since = mark.checked_sub(OVERLAP).unwrap_or(mark);
         let mut chats: BTreeSet<String> = self.conversations().await?.into_iter().collect();
         chats.extend(self.stalled().iter().cloned());
@@ -117,7 +119,12 @@ impl Hub {
         let (mut all, mut cursor) = (Vec::new(), String::new());
         for _ in 0..PAGES_MAX {
             let types = "public_channel,private_channel,mpim,im";
-            let arguments = [("types", types), ("limit", "200"), ("exclude_archived", "true"), ("cursor", &cursor)];
+            let arguments = [
+                ("types", types),
+                ("limit", "200"),
+                ("exclude_archived", "true"),
+                ("cursor", &cursor),
+            ];
             let page: Conversations =
                 patient(|| self.api.call("users.conversations", &arguments)).await?;
             all.extend(page.channels.into_iter().map(|c| c.id).filter(|id| is_id(id)));
@@ -153,7 +160,10 @@ impl Hub {
         all.dedup_by(|a, b| a.ts == b.ts);
         for mut message in all {
             message.channel = Some(chat.to_owned());
-            if matches!(message.subtype.as_deref(), None | Some("file_share" | "thread_broadcast" | "me_message")) {
+            if matches!(
+                message.subtype.as_deref(),
+                None | Some("file_share" | "thread_broadcast" | "me_message")
+            ) {
                 self.said(&message, Mention::No).await.map_err(|e| e.to_string())?;
             }
         }
@@ -190,7 +200,9 @@ where
     let mut tries = 0;
     loop {
         match ask().await {
-            Err(Failed { error: SendError::Retry { after: Some(after), .. }, .. }) if tries < TRIES_MAX => {
+            Err(Failed { error: SendError::Retry { after: Some(after), .. }, .. })
+                if tries < TRIES_MAX =>
+            {
                 tries += 1;
                 tokio::time::sleep(after).await;
             }

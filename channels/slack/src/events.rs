@@ -52,7 +52,9 @@ impl Handler for Events {
 
 impl Events {
     async fn take(&self, hook: &Hook) -> Reply {
-        let form = hook.header("content-type").is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
+        let form = hook
+            .header("content-type")
+            .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
         let (done, taken) = oneshot::channel();
         // Who asked may be gone.
         let done = move |taken| done.send(taken).unwrap_or_default();

@@ -35,12 +35,16 @@ impl Spot {
 
     /// Reads it back; the error is for people.
     pub(crate) fn parse(at: &Address) -> Result<Self, String> {
-        let bad = |what: &str| format!("{what:?} is no Slack address; it looks like slack:C0123ABCD");
+        let bad =
+            |what: &str| format!("{what:?} is no Slack address; it looks like slack:C0123ABCD");
         let channel = channel_of(at.platform_id.as_str());
         let channel = channel.ok_or_else(|| bad(at.platform_id.as_str()))?.to_owned();
         let Some(thread) = &at.thread_id else { return Ok(Self { channel, thread: None }) };
         // An older install writes the chat itself, or an empty `ts`, where there is no thread.
-        let ts = thread.as_str().strip_prefix(at.platform_id.as_str()).map(|ts| ts.trim_start_matches(':'));
+        let ts = thread
+            .as_str()
+            .strip_prefix(at.platform_id.as_str())
+            .map(|ts| ts.trim_start_matches(':'));
         match ts {
             Some("") => Ok(Self { channel, thread: None }),
             Some(ts) if is_ts(ts) => Ok(Self { channel, thread: Some(ts.to_owned()) }),
@@ -68,7 +72,8 @@ pub(crate) fn is_id(text: &str) -> bool {
 
 /// Whether Slack names messages so: seconds, a dot, and a number that makes it unique.
 pub(crate) fn is_ts(text: &str) -> bool {
-    let digits = |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    let digits =
+        |part: &str| (1..=20).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
     text.split_once('.').is_some_and(|(seconds, rest)| digits(seconds) && digits(rest))
 }
 

@@ -55,7 +55,8 @@ impl Lanes {
     /// Ends everything at once; nobody enters any more.
     pub(crate) fn close(&self) {
         self.room.close();
-        for (_, Line(_, work)) in self.lines.lock().unwrap_or_else(PoisonError::into_inner).drain() {
+        for (_, Line(_, work)) in self.lines.lock().unwrap_or_else(PoisonError::into_inner).drain()
+        {
             work.abort();
         }
     }

@@ -51,9 +51,21 @@ const NAME: &str = "slack";
 pub const CHANNEL: ChannelDef = ChannelDef {
     name: NAME,
     settings: &[
-        secret("SLACK_BOT_TOKEN", true, "The bot token (xoxb-…) of your Slack app: OAuth & Permissions"),
-        secret("SLACK_APP_TOKEN", false, "Socket Mode: an app-level token (xapp-…) with connections:write"),
-        secret("SLACK_SIGNING_SECRET", false, "Instead of Socket Mode, with a public URL: the signing secret"),
+        secret(
+            "SLACK_BOT_TOKEN",
+            true,
+            "The bot token (xoxb-…) of your Slack app: OAuth & Permissions",
+        ),
+        secret(
+            "SLACK_APP_TOKEN",
+            false,
+            "Socket Mode: an app-level token (xapp-…) with connections:write",
+        ),
+        secret(
+            "SLACK_SIGNING_SECRET",
+            false,
+            "Instead of Socket Mode, with a public URL: the signing secret",
+        ),
         SettingSpec {
             name: "SLACK_API_URL",
             what: "Where the Web API is, if not at https://slack.com/api",
@@ -136,7 +148,11 @@ async fn begin(start: Start) -> Started {
         Some(secret) => {
             let events = Arc::new(events::Events { hub: Arc::clone(&hub), secret });
             let mount = webhook::mount(&start, events::PATH, events::LIMITS, events).await?;
-            tracing::info!(channel = NAME, url = mount.url, "listens for Slack's events and clicks");
+            tracing::info!(
+                channel = NAME,
+                url = mount.url,
+                "listens for Slack's events and clicks"
+            );
             Some(mount)
         }
         None => None,
@@ -205,15 +221,19 @@ impl Channel for Slack {
     /// Slack shows it below a message: of the thread, or the last one of a direct chat.
     async fn typing(&self, to: &Address, typing: Typing) {
         let Ok(Spot { channel, thread }) = Spot::parse(to) else { return };
-        let last = || self.hub.last.lock().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned();
+        let last =
+            || self.hub.last.lock().unwrap_or_else(PoisonError::into_inner).get(&channel).cloned();
         let Some(thread) = thread.or_else(last) else { return };
         if !self.hub.types.load(Ordering::Relaxed) {
             return;
         }
         let status = if typing == Typing::On { "is typing…" } else { "" };
-        let arguments = [("channel_id", channel.as_str()), ("thread_ts", &thread), ("status", status)];
+        let arguments =
+            [("channel_id", channel.as_str()), ("thread_ts", &thread), ("status", status)];
         let told = self.hub.api.tell_slack("assistant.threads.setStatus", &arguments).await;
-        if told.is_err_and(|f| matches!(f.code.as_str(), "missing_scope" | "not_allowed_token_type")) {
+        if told
+            .is_err_and(|f| matches!(f.code.as_str(), "missing_scope" | "not_allowed_token_type"))
+        {
             self.hub.types.store(false, Ordering::Relaxed);
         }
     }
@@ -221,11 +241,14 @@ impl Channel for Slack {
     async fn open_dm(&self, handle: &str) -> Result<PlatformId, SendError> {
         let reject = |why: String| SendError::Reject { why };
         if !is_id(handle) {
-            return Err(reject(format!("{handle:?} is no member id of Slack; it looks like U0123ABCD")));
+            return Err(reject(format!(
+                "{handle:?} is no member id of Slack; it looks like U0123ABCD"
+            )));
         }
         let opened: wire::OneConversation =
             self.hub.api.call("conversations.open", &[("users", handle)]).await?;
-        PlatformId::parse(format!("{NAME}:{}", opened.channel.id)).map_err(|e| reject(e.to_string()))
+        PlatformId::parse(format!("{NAME}:{}", opened.channel.id))
+            .map_err(|e| reject(e.to_string()))
     }
 
     async fn history(&self, at: &Address, before: &PlatformMessageId, max: usize) -> Vec<Inbound> {

@@ -20,7 +20,10 @@ pub(crate) struct Names(Mutex<HashMap<String, (Option<String>, Instant)>>);
 impl Names {
     pub(crate) async fn of(&self, api: &Api, user: &str) -> Option<String> {
         let known = |names: &HashMap<String, (Option<String>, Instant)>| {
-            names.get(user).filter(|(_, until)| *until > Instant::now()).map(|(name, _)| name.clone())
+            names
+                .get(user)
+                .filter(|(_, until)| *until > Instant::now())
+                .map(|(name, _)| name.clone())
         };
         if let Some(name) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
             return name;
@@ -28,7 +31,8 @@ impl Names {
         let asked = timeout(PATIENCE, api.call::<OneUser>("users.info", &[("user", user)])).await;
         let (name, fresh) = match asked {
             Ok(Ok(OneUser { user })) => {
-                let all = [user.profile.display_name, user.profile.real_name, user.real_name, user.name];
+                let all =
+                    [user.profile.display_name, user.profile.real_name, user.real_name, user.name];
                 (all.into_iter().flatten().find(|name| !name.trim().is_empty()), FRESH)
             }
             _ => (None, PAUSE),

@@ -133,7 +133,8 @@ impl Hub {
 
     /// Our own messages, and those of programs: whoever answers those ends in a loop.
     fn is_not_from_people(&self, m: &Message) -> bool {
-        m.bot_id.is_some() || m.user.as_ref().is_none_or(|u| *u == self.me.user_id || u == "USLACKBOT")
+        m.bot_id.is_some()
+            || m.user.as_ref().is_none_or(|u| *u == self.me.user_id || u == "USLACKBOT")
     }
 
     async fn sender(&self, user: &str) -> Sender {
@@ -153,7 +154,9 @@ impl Hub {
             let url = file.url_private_download.or(file.url_private);
             let fetched = match (file.mode.as_deref(), url) {
                 _ if fetch == Files::Name => Err("it was said before the agent was asked".into()),
-                (Some("hidden_by_limit"), _) => Err("Slack hides it: the workspace is over its limit".into()),
+                (Some("hidden_by_limit"), _) => {
+                    Err("Slack hides it: the workspace is over its limit".into())
+                }
                 (Some("tombstone"), _) => Err("it was deleted".into()),
                 (Some("external"), url) => {
                     Err(format!("it lies outside of Slack: {}", url.unwrap_or_default()))
@@ -168,11 +171,14 @@ impl Hub {
                 let page = bytes.trim_ascii_start().starts_with(b"<!DOCTYPE html");
                 match file.mimetype.as_deref() {
                     Some("text/html") => Ok(bytes),
-                    _ if page => Err("Slack wants a login for it: the app lacks the scope files:read".into()),
+                    _ if page => {
+                        Err("Slack wants a login for it: the app lacks the scope files:read".into())
+                    }
                     _ => Ok(bytes),
                 }
             });
-            let (bytes, missing) = fetched.map_or_else(|why| (Vec::new(), Some(why)), |b| (b, None));
+            let (bytes, missing) =
+                fetched.map_or_else(|why| (Vec::new(), Some(why)), |b| (b, None));
             room -= bytes.len() as u64;
             files.push(InFile { kind, name, mime: file.mimetype, bytes, missing });
         }
@@ -216,13 +222,18 @@ impl Hub {
         what: What,
     ) -> Result<(), IngressError> {
         let at = event.event_ts.as_deref().unwrap_or(&event.ts);
-        let (Some(channel), Some(user), false) = (&event.channel, &of.user, self.is_not_from_people(of))
+        let (Some(channel), Some(user), false) =
+            (&event.channel, &of.user, self.is_not_from_people(of))
         else {
             return Ok(());
         };
         let spot = Spot::of(channel, &of.ts, of.thread_ts.as_deref());
-        let sender = self.sender(user).await;
-        self.pass_on(&spot, &format!("{kind}:{at}"), &of.ts, at, sender, what).await
+        // Slack does not say who deleted it.
+        let sender = match &what {
+            What::Deleted => None,
+            What::Edited(_) | What::Reacted { .. } => Some(self.sender(user).await),
+        };
+        self.pass_on(&spot, (&format!("{kind}:{at}"), at), &of.ts, sender, what).await
     }
 
     async fn reacted(&self, r: &Reaction, removed: bool) -> Result<(), IngressError> {
@@ -234,17 +245,17 @@ impl Hub {
         let thread = self.store.get(&seen(channel, ts)).await?.filter(|t| !t.is_empty());
         let spot = Spot::of(channel, ts, thread.as_deref());
         let (id, emoji) = (format!("react:{}", r.event_ts), text::emoji(&r.reaction));
-        let sender = self.sender(&r.user).await;
-        self.pass_on(&spot, &id, ts, &r.event_ts, sender, What::Reacted { emoji, removed }).await
+        let sender = Some(self.sender(&r.user).await);
+        let what = What::Reacted { emoji, removed };
+        self.pass_on(&spot, (&id, &r.event_ts), ts, sender, what).await
     }
 
     async fn pass_on(
         &self,
         spot: &Spot,
-        id: &str,
+        (id, when): (&str, &str),
         message: &str,
-        when: &str,
-        sender: Sender,
+        sender: Option<Sender>,
         what: What,
     ) -> Result<(), IngressError> {
         let ids = (spot.address(), PlatformMessageId::parse(id), PlatformMessageId::parse(message));
@@ -258,7 +269,9 @@ impl Hub {
     /// Takes a press of a button. What it stands for is looked up; Slack only tells which one.
     pub(crate) async fn clicked(&self, click: Interaction) -> Result<(), IngressError> {
         let pressed = click.actions.first().and_then(|a| a.action_id.strip_prefix("ncq:"));
-        let Some((number, question)) = pressed.and_then(|id| id.split_once(':')) else { return Ok(()) };
+        let Some((number, question)) = pressed.and_then(|id| id.split_once(':')) else {
+            return Ok(());
+        };
         let asked = self.store.get(&format!("ask:{question}")).await?;
         let asked = asked.and_then(|text| serde_json::from_str::<Asked>(&text).ok());
         let channel = click.channel.map(|c| c.id).unwrap_or_default();
@@ -275,14 +288,21 @@ impl Hub {
         let ts = click.message.map(|m| m.ts).unwrap_or_default();
         let told = match outcome {
             AnswerOutcome::Taken { label } => {
-                self.close_card(&channel, &ts, &format!("{shown}\n\n*{}*", text::escape(&label))).await
+                self.close_card(&channel, &ts, &format!("{shown}\n\n*{}*", text::escape(&label)))
+                    .await
             }
             AnswerOutcome::Late => {
-                self.close_card(&channel, &ts, &format!("{shown}\n\n_This question is no longer open._")).await
+                self.close_card(
+                    &channel,
+                    &ts,
+                    &format!("{shown}\n\n_This question is no longer open._"),
+                )
+                .await
             }
             AnswerOutcome::Refused { why } => {
                 let why = text::escape(&why);
-                let told = [("channel", channel.as_str()), ("user", &click.user.id), ("text", &why)];
+                let told =
+                    [("channel", channel.as_str()), ("user", &click.user.id), ("text", &why)];
                 self.api.tell_slack("chat.postEphemeral", &told).await
             }
         };

@@ -62,7 +62,8 @@ impl Hub {
     pub(crate) async fn deliver(&self, message: &Outgoing) -> Result<Receipt, SendError> {
         let mut spot = Spot::parse(&message.to).map_err(|why| SendError::Reject { why })?;
         if spot.thread.is_none() && !is_direct(&spot.channel) {
-            spot.thread = message.reply_to.as_ref().map(|id| id.as_str().to_owned()).filter(|t| is_ts(t));
+            spot.thread =
+                message.reply_to.as_ref().map(|id| id.as_str().to_owned()).filter(|t| is_ts(t));
         }
         match &message.body {
             Body::Text { markdown, files } => self.say(&spot, &message.key, markdown, files).await,
@@ -89,14 +90,16 @@ impl Hub {
             files.iter().partition(|f| !f.bytes.is_empty() && f.bytes.len() as u64 <= FILE_OUT_MAX);
         let mut markdown = markdown.to_owned();
         for file in not {
-            let why = if file.bytes.is_empty() { "it is empty" } else { "Slack takes files up to 1 GB" };
+            let why =
+                if file.bytes.is_empty() { "it is empty" } else { "Slack takes files up to 1 GB" };
             markdown.push_str(&format!("\n\n(The file `{}` was not sent: {why}.)", file.name));
         }
         let posts = posts(&markdown, TEXT_MAX);
         let mut progress = self.progress(key).await?;
         let first = self.post(spot, key, &posts, &mut progress).await?;
         self.keep_rest(spot, &progress.sent).await?;
-        let shown = if fit.is_empty() { None } else { self.show(spot, key, &fit, &mut progress).await? };
+        let shown =
+            if fit.is_empty() { None } else { self.show(spot, key, &fit, &mut progress).await? };
         receipt(first.or(shown))
     }
 
@@ -113,12 +116,20 @@ impl Hub {
         let long = question.options.iter().any(|o| Unit::Utf16.len(&o.label) > LABEL_MAX);
         let mut posts = posts(&markdown, SECTION_MAX);
         if long {
-            let label = |(n, o): (usize, &nanoclaw_channel::Choice)| format!("{}. {}", n + 1, text::escape(&o.label));
+            let label = |(n, o): (usize, &nanoclaw_channel::Choice)| {
+                format!("{}. {}", n + 1, text::escape(&o.label))
+            };
             let lines: Vec<_> = question.options.iter().enumerate().map(label).collect();
-            posts.extend(nanoclaw_channel::split::split(&lines.join("\n"), SECTION_MAX, Unit::Utf16).into_iter().map(plain));
+            posts.extend(
+                nanoclaw_channel::split::split(&lines.join("\n"), SECTION_MAX, Unit::Utf16)
+                    .into_iter()
+                    .map(plain),
+            );
         }
         if question.options.len() > BUTTONS_MAX {
-            return Err(SendError::Reject { why: format!("Slack shows at most {BUTTONS_MAX} buttons") });
+            return Err(SendError::Reject {
+                why: format!("Slack shows at most {BUTTONS_MAX} buttons"),
+            });
         }
         let mut last = posts.pop().unwrap_or_else(|| plain("?".to_owned()));
         let button = |(n, o): (usize, &nanoclaw_channel::Choice)| {
@@ -127,7 +138,8 @@ impl Hub {
                 "text": { "type": "plain_text", "text": label, "emoji": true } })
         };
         let buttons: Vec<_> = question.options.iter().enumerate().map(button).collect();
-        let mut blocks = vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": last.text } })];
+        let mut blocks =
+            vec![json!({ "type": "section", "text": { "type": "mrkdwn", "text": last.text } })];
         blocks.extend(buttons.chunks(25).map(|row| json!({ "type": "actions", "elements": row })));
         last.blocks = Some(Value::Array(blocks));
 
@@ -161,14 +173,19 @@ impl Hub {
             self.update(spot, ts, &post.text).await?;
         }
         for ts in rest.split_off(all.len()) {
-            match self.api.tell_slack("chat.delete", &[("channel", &spot.channel), ("ts", &ts)]).await {
+            match self
+                .api
+                .tell_slack("chat.delete", &[("channel", &spot.channel), ("ts", &ts)])
+                .await
+            {
                 Err(failed) if failed.code != "message_not_found" => return Err(failed.error),
                 _ => {}
             }
         }
         let mut progress = self.progress(key).await?;
         self.post(spot, key, &more, &mut progress).await?;
-        let now: Vec<String> = [id.to_owned()].into_iter().chain(rest).chain(progress.sent).collect();
+        let now: Vec<String> =
+            [id.to_owned()].into_iter().chain(rest).chain(progress.sent).collect();
         self.keep_rest(spot, &now).await?;
         receipt(Some(id.to_owned()))
     }
@@ -176,7 +193,8 @@ impl Hub {
     async fn update(&self, spot: &Spot, ts: &str, text: &str) -> Result<(), SendError> {
         self.pace.wait(&spot.channel).await;
         // Without an empty list of blocks, the buttons would stay.
-        let update = [("channel", spot.channel.as_str()), ("ts", ts), ("text", text), ("blocks", "[]")];
+        let update =
+            [("channel", spot.channel.as_str()), ("ts", ts), ("text", text), ("blocks", "[]")];
         Ok(self.api.tell_slack("chat.update", &update).await?)
     }
 
@@ -245,9 +263,15 @@ impl Hub {
         Ok(progress.sent.first().cloned())
     }
 
-    async fn post_one(&self, spot: &Spot, mark: &str, post: &Post) -> Result<String, crate::api::Failed> {
+    async fn post_one(
+        &self,
+        spot: &Spot,
+        mark: &str,
+        post: &Post,
+    ) -> Result<String, crate::api::Failed> {
         let blocks = post.blocks.as_ref().map(Value::to_string);
-        let mark = json!({ "event_type": "nanoclaw", "event_payload": { "nanoclaw": mark } }).to_string();
+        let mark =
+            json!({ "event_type": "nanoclaw", "event_payload": { "nanoclaw": mark } }).to_string();
         let mut arguments = vec![
             ("channel", spot.channel.as_str()),
             ("text", &post.text),
@@ -263,9 +287,16 @@ impl Hub {
     }
 
     /// The post with this mark, if it is there.
-    async fn find(&self, spot: &Spot, mark: &str, began: &str) -> Result<Option<String>, SendError> {
-        let oldest = time_of(began).and_then(|at| at.checked_sub(SKEW).ok()).map(ts_at).unwrap_or_default();
-        let all = self.messages(spot, &[("oldest", &oldest), ("include_all_metadata", "true")], 10).await;
+    async fn find(
+        &self,
+        spot: &Spot,
+        mark: &str,
+        began: &str,
+    ) -> Result<Option<String>, SendError> {
+        let oldest =
+            time_of(began).and_then(|at| at.checked_sub(SKEW).ok()).map(ts_at).unwrap_or_default();
+        let all =
+            self.messages(spot, &[("oldest", &oldest), ("include_all_metadata", "true")], 10).await;
         let all = match all {
             Err(failed) if failed.code == "missing_scope" => return Ok(None),
             all => all?,
@@ -320,7 +351,11 @@ impl Hub {
             progress.files.push(id);
             self.save(key, progress).await?;
         }
-        let shown = if progress.began.is_some() { self.shown_in(spot, &progress.files).await? } else { None };
+        let shown = if progress.began.is_some() {
+            self.shown_in(spot, &progress.files).await?
+        } else {
+            None
+        };
         if shown.is_none() && !progress.shown {
             progress.began = Some(ts_at(SystemClock.now()));
             self.save(key, progress).await?;
@@ -353,9 +388,7 @@ impl Hub {
         files: &[&OutFile],
         ids: &[String],
     ) -> Result<(), crate::api::Failed> {
-        let title = |(id, file): (&String, &&OutFile)| {
-            json!({ "id": id, "title": files::safe_name(&file.name, "file", None) })
-        };
+        let title = |(id, file): (&String, &&OutFile)| json!({ "id": id, "title": files::safe_name(&file.name, "file", None) });
         let list = Value::Array(ids.iter().zip(files).map(title).collect()).to_string();
         let mut arguments = vec![("files", list.as_str()), ("channel_id", &spot.channel)];
         arguments.extend(spot.thread.as_deref().map(|ts| ("thread_ts", ts)));
@@ -367,8 +400,14 @@ impl Hub {
         let length = file.bytes.len().to_string();
         let arguments = [("filename", name.as_str()), ("length", &length)];
         let to: Upload = self.api.call("files.getUploadURLExternal", &arguments).await?;
-        let bad = || SendError::Retry { after: None, why: "Slack gave no place of its own for a file".into() };
-        let url = reqwest::Url::parse(&to.upload_url).ok().filter(|url| self.api.is_slack(url)).ok_or_else(bad)?;
+        let bad = || SendError::Retry {
+            after: None,
+            why: "Slack gave no place of its own for a file".into(),
+        };
+        let url = reqwest::Url::parse(&to.upload_url)
+            .ok()
+            .filter(|url| self.api.is_slack(url))
+            .ok_or_else(bad)?;
         let response = self.api.http.post(url).body(file.bytes.clone()).send().await;
         let response = response.map_err(http::unreachable)?;
         let status = response.status();
@@ -383,7 +422,8 @@ impl Hub {
     async fn shown_in(&self, spot: &Spot, files: &[String]) -> Result<Option<String>, SendError> {
         let Some(first) = files.first() else { return Ok(None) };
         let asked = self.api.call::<OneFile>("files.info", &[("file", first)]).await?;
-        let mut shares = asked.file.shares.into_iter().flat_map(|s| s.public.into_iter().chain(s.private));
+        let mut shares =
+            asked.file.shares.into_iter().flat_map(|s| s.public.into_iter().chain(s.private));
         let here = shares.find(|(channel, _)| *channel == spot.channel);
         Ok(here.and_then(|(_, posts)| posts.into_iter().next()).map(|post| post.ts))
     }
@@ -394,7 +434,8 @@ impl Hub {
     }
 
     async fn save(&self, key: &str, progress: &Progress) -> Result<(), SendError> {
-        let text = serde_json::to_string(progress).map_err(|e| SendError::Reject { why: e.to_string() })?;
+        let text = serde_json::to_string(progress)
+            .map_err(|e| SendError::Reject { why: e.to_string() })?;
         Ok(self.store.put_for(&format!("out:{key}"), &text, MEMORY).await?)
     }
 }

@@ -40,13 +40,18 @@ const MARK: Duration = Duration::from_secs(5);
 /// Opens a connection and waits until Slack greets.
 pub(crate) async fn open(app: &Api) -> Result<Socket, StartError> {
     let to: Connection = app.call("apps.connections.open", &[]).await.map_err(start_error)?;
-    let lost = |e: &dyn std::fmt::Display| StartError::Unreachable(format!("Slack's Socket Mode: {e}"));
+    let lost =
+        |e: &dyn std::fmt::Display| StartError::Unreachable(format!("Slack's Socket Mode: {e}"));
     if !(to.url.starts_with("wss://") || app.is_plain()) {
         return Err(lost(&"it offers a connection without TLS"));
     }
-    let config = WebSocketConfig::default().max_message_size(Some(FRAME_MAX)).max_frame_size(Some(FRAME_MAX));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(FRAME_MAX))
+        .max_frame_size(Some(FRAME_MAX));
     let opened = async {
-        let (mut socket, _) = connect_async_with_config(&to.url, Some(config), true).await.map_err(|_| "no connection")?;
+        let (mut socket, _) = connect_async_with_config(&to.url, Some(config), true)
+            .await
+            .map_err(|_| "no connection")?;
         while let Some(Ok(message)) = socket.next().await {
             if let Message::Text(text) = message
                 && matches!(serde_json::from_str(&text), Ok(Frame::Hello))

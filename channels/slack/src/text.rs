@@ -34,7 +34,9 @@ pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
 
 /// Whether a person is named, the way Slack names people.
 pub(crate) fn names(text: &str, user: &str) -> bool {
-    pieces(text).iter().any(|p| matches!(p, Piece::Entity(t, _) if t.strip_prefix('@') == Some(user)))
+    pieces(text)
+        .iter()
+        .any(|p| matches!(p, Piece::Entity(t, _) if t.strip_prefix('@') == Some(user)))
 }
 
 /// The text with names instead of ids.

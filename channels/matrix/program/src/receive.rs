@@ -294,7 +294,7 @@ impl Matrix {
             id: PlatformMessageId::parse(event.id.clone()).ok()?,
             message: PlatformMessageId::parse(message).ok()?,
             timestamp: when(event),
-            sender: self.sender(room, event).await,
+            sender: Some(self.sender(room, event).await),
             what,
         })
     }

@@ -5,10 +5,11 @@ use matrix_sdk::authentication::matrix::MatrixSession;
 use matrix_sdk::config::RequestConfig;
 use matrix_sdk::encryption::{BackupDownloadStrategy, EncryptionSettings};
 use matrix_sdk::ruma::api::client::uiaa::{AuthData, Password, UserIdentifier};
-use matrix_sdk::{Client, ClientBuildError, Error, SessionMeta, SessionTokens};
+use matrix_sdk::{Client, ClientBuildError, Error, SessionMeta, SessionTokens, SqliteStoreConfig};
 use nanoclaw_channel::ids::unguessable;
 use nanoclaw_channel::{SendError, Start, StartError};
 use nanoclaw_channel_matrix::NAME;
+use nanoclaw_kit::sign::{hex, hmac_sha256, unhex};
 use serde::Deserialize;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -46,7 +47,10 @@ pub(crate) async fn open(start: &Start) -> Result<Client, StartError> {
     let key = key.map_err(|e| StartError::Broken(format!("{}: {e}", folder.display())))?;
     let built = Client::builder()
         .homeserver_url(base.trim_end_matches('/'))
-        .sqlite_store(folder.join("store"), Some(&key))
+        .sqlite_store_with_config_and_cache_path(
+            SqliteStoreConfig::new(folder.join("store")).key(Some(&key)),
+            None::<&Path>,
+        )
         .request_config(requests())
         .with_encryption_settings(EncryptionSettings {
             backup_download_strategy: BackupDownloadStrategy::AfterDecryptionFailure,
@@ -76,20 +80,23 @@ fn not_built(error: &ClientBuildError) -> StartError {
 }
 
 /// The key of the store, made when there is none.
-fn key(folder: &Path) -> std::io::Result<String> {
+fn key(folder: &Path) -> std::io::Result<[u8; 32]> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let path = folder.join("key");
     match std::fs::read_to_string(&path) {
-        Ok(key) if key.len() > 32 => return Ok(key),
-        Ok(_) => {}
+        Ok(text) => {
+            let key = unhex(text.trim()).and_then(|key| key.try_into().ok());
+            return key.ok_or_else(|| std::io::Error::other("the file `key` is not a key of ours"));
+        }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
     // In one move: a half-written key would lock the store for ever.
-    let (key, draft) = (unguessable(&unguessable("key")), folder.join("key.new"));
+    let key = hmac_sha256(unguessable("key").as_bytes(), &[unguessable("key").as_bytes()]);
+    let draft = folder.join("key.new");
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(key.as_bytes())?;
+    file.write_all(hex(&key).as_bytes())?;
     file.sync_all()?;
     std::fs::rename(draft, path)?;
     Ok(key)

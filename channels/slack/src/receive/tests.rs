@@ -42,7 +42,9 @@ fn slack_s_own_signatures_are_good() {
         let at = stamp.to_string();
         assert!(good(&at, body, signature, stamp), "{body}");
         assert!(good(&at, body, signature, stamp + 300) && good(&at, body, signature, stamp - 300));
-        assert!(!good(&at, body, signature, stamp + 301) && !good(&at, body, signature, stamp - 301));
+        assert!(
+            !good(&at, body, signature, stamp + 301) && !good(&at, body, signature, stamp - 301)
+        );
         assert!(!good(&at, &format!("{body} "), signature, stamp));
         assert!(!good(&(stamp + 1).to_string(), body, signature, stamp));
         for wrong in ["", "v0=", &signature[3..], &signature[..65], "v1=00", "v0=zz"] {

@@ -48,7 +48,8 @@ pub(crate) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Answer {
     let path = request.uri().path().to_owned();
-    let token = request.headers().get("authorization").and_then(|t| t.to_str().ok()).unwrap_or_default();
+    let token =
+        request.headers().get("authorization").and_then(|t| t.to_str().ok()).unwrap_or_default();
     let token = token.trim_start_matches("Bearer ").to_owned();
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
     shared.world().calls += 1;
@@ -85,7 +86,8 @@ async fn call(shared: &Shared, method: &str, token: &str, body: &[u8]) -> Answer
         .query_pairs()
         .map(|(name, value)| (name.into_owned(), value.into_owned()))
         .collect();
-    let sends = matches!(method, "chat.postMessage" | "chat.update" | "files.completeUploadExternal");
+    let sends =
+        matches!(method, "chat.postMessage" | "chat.update" | "files.completeUploadExternal");
     let fault = {
         let mut world = shared.world();
         match world.fault {
@@ -141,14 +143,20 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
     let get = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
     let known = |channel: &str| channel == GROUP || channel.starts_with("D0");
     match method {
-        "auth.test" => json!({ "user_id": BOT, "user": "nano", "bot_id": "B0BOT", "team_id": "T0TEAM" }),
+        "auth.test" => {
+            json!({ "user_id": BOT, "user": "nano", "bot_id": "B0BOT", "team_id": "T0TEAM" })
+        }
         "apps.connections.open" => json!({ "url": format!("{}/link?ticket=1", world.sockets_at) }),
         "users.info" => {
             let all = ["ann", "bob", "cleo"].map(user);
             match all.iter().find(|(id, _)| *id == get("user")) {
-                Some((id, name)) => json!({ "user": { "id": id, "name": name.to_lowercase(), "real_name": name,
-                    "profile": { "display_name": name, "real_name": name } } }),
-                None if get("user") == BOT => json!({ "user": { "id": BOT, "name": "nano", "profile": {} } }),
+                Some((id, name)) => {
+                    json!({ "user": { "id": id, "name": name.to_lowercase(), "real_name": name,
+                    "profile": { "display_name": name, "real_name": name } } })
+                }
+                None if get("user") == BOT => {
+                    json!({ "user": { "id": BOT, "name": "nano", "profile": {} } })
+                }
                 None => no("user_not_found"),
             }
         }
@@ -160,12 +168,16 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
                 "response_metadata": { "next_cursor": "" } })
         }
         "conversations.open" => match get("users") {
-            user if user.starts_with("U0") => json!({ "channel": { "id": super::world::dm(user) } }),
+            user if user.starts_with("U0") => {
+                json!({ "channel": { "id": super::world::dm(user) } })
+            }
             _ => no("user_not_found"),
         },
         "conversations.info" => match get("channel") {
             GROUP => json!({ "channel": { "id": GROUP, "name": "team" } }),
-            dm if known(dm) => json!({ "channel": { "id": dm, "user": format!("U{}", &dm[1..]), "is_im": true } }),
+            dm if known(dm) => {
+                json!({ "channel": { "id": dm, "user": format!("U{}", &dm[1..]), "is_im": true } })
+            }
             _ => no("channel_not_found"),
         },
         "conversations.history" | "conversations.replies" => page(world, form),
@@ -174,7 +186,9 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
         "chat.update" => update(world, form),
         "chat.delete" => {
             let before = world.posts.len();
-            world.posts.retain(|p| !(p.user == BOT && p.ts == get("ts") && p.channel == get("channel")));
+            world
+                .posts
+                .retain(|p| !(p.user == BOT && p.ts == get("ts") && p.channel == get("channel")));
             if world.posts.len() == before { no("message_not_found") } else { json!({}) }
         }
         "chat.postEphemeral" => {
@@ -186,7 +200,11 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
             if emojis::get_by_shortcode(&name).is_none() {
                 return no("invalid_name");
             }
-            match world.posts.iter_mut().find(|p| p.ts == get("timestamp") && p.channel == get("channel")) {
+            match world
+                .posts
+                .iter_mut()
+                .find(|p| p.ts == get("timestamp") && p.channel == get("channel"))
+            {
                 Some(post) if post.reactions.contains(&name) => no("already_reacted"),
                 Some(post) => {
                     post.reactions.push(name);
@@ -214,7 +232,9 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
         "files.completeUploadExternal" => show_files(world, form),
         "files.info" => {
             let shares = match world.shared_files.get(get("file")) {
-                Some((channel, ts)) => json!({ "public": { channel: [{ "ts": ts, "channel_name": "x" }] } }),
+                Some((channel, ts)) => {
+                    json!({ "public": { channel: [{ "ts": ts, "channel_name": "x" }] } })
+                }
                 None => json!({}),
             };
             json!({ "file": { "id": get("file"), "shares": shares } })
@@ -235,7 +255,14 @@ fn show_files(world: &mut World, form: &Form) -> Value {
         world.shared_files.insert(id, (form["channel_id"].clone(), ts.clone()));
     }
     let thread = form.get("thread_ts").cloned();
-    world.posts.push(Post { channel: form["channel_id"].clone(), ts, thread, user: BOT.into(), shown_files: shown, ..Post::default() });
+    world.posts.push(Post {
+        channel: form["channel_id"].clone(),
+        ts,
+        thread,
+        user: BOT.into(),
+        shown_files: shown,
+        ..Post::default()
+    });
     json!({ "files": [] })
 }
 
@@ -257,7 +284,9 @@ fn refuses(text: &str, blocks: &Value) -> Option<Value> {
                 ids.extend(elements.iter().map(|e| e["action_id"].to_string()));
                 elements.is_empty()
                     || elements.len() > 25
-                    || elements.iter().any(|e| long(&e["text"], 75) || e["action_id"].as_str().unwrap().len() > 255)
+                    || elements.iter().any(|e| {
+                        long(&e["text"], 75) || e["action_id"].as_str().unwrap().len() > 255
+                    })
             }
             _ => true,
         };
@@ -268,7 +297,8 @@ fn refuses(text: &str, blocks: &Value) -> Option<Value> {
     let all = ids.len();
     ids.sort();
     ids.dedup();
-    (ids.len() != all || blocks.as_array().is_some_and(|b| b.len() > 50)).then(|| no("invalid_blocks"))
+    (ids.len() != all || blocks.as_array().is_some_and(|b| b.len() > 50))
+        .then(|| no("invalid_blocks"))
 }
 
 fn blocks(form: &Form) -> Value {
@@ -283,15 +313,26 @@ fn post(world: &mut World, form: &Form) -> Value {
     if let Some(no) = refuses(&text, &blocks) {
         return no;
     }
-    let metadata = form.get("metadata").map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
-    let (channel, thread, ts) = (form["channel"].clone(), form.get("thread_ts").cloned(), world.next_ts());
+    let metadata =
+        form.get("metadata").map_or(Value::Null, |text| serde_json::from_str(text).unwrap());
+    let (channel, thread, ts) =
+        (form["channel"].clone(), form.get("thread_ts").cloned(), world.next_ts());
     if let Some(root) = &thread
         && !world.posts.iter().any(|p| p.ts == *root && p.channel == channel)
     {
         return no("thread_not_found");
     }
     let user = BOT.to_owned();
-    world.posts.push(Post { channel: channel.clone(), ts: ts.clone(), thread, user, text, blocks, metadata, ..Post::default() });
+    world.posts.push(Post {
+        channel: channel.clone(),
+        ts: ts.clone(),
+        thread,
+        user,
+        text,
+        blocks,
+        metadata,
+        ..Post::default()
+    });
     json!({ "channel": channel, "ts": ts })
 }
 
@@ -338,12 +379,15 @@ fn page(world: &World, form: &Form) -> Value {
     let metadata = form.get("include_all_metadata").is_some_and(|m| m == "true");
     let json = |post: &&Post| {
         let mut all = post.json(metadata);
-        let replies = world.posts.iter().filter(|p| p.thread.as_ref() == Some(&post.ts) && p.ts != post.ts);
+        let replies =
+            world.posts.iter().filter(|p| p.thread.as_ref() == Some(&post.ts) && p.ts != post.ts);
         if let Some(last) = replies.max_by_key(|p| at(p)) {
             all["latest_reply"] = last.ts.as_str().into();
             all["thread_ts"] = post.ts.as_str().into();
         }
-        if let Some(root) = post.thread.as_ref().and_then(|t| world.posts.iter().find(|p| p.ts == *t)) {
+        if let Some(root) =
+            post.thread.as_ref().and_then(|t| world.posts.iter().find(|p| p.ts == *t))
+        {
             all["parent_user_id"] = root.user.as_str().into();
         }
         all

@@ -67,7 +67,15 @@ impl Slack {
         servers.spawn(api::serve(http, Arc::clone(&shared)));
         servers.spawn(serve_sockets(sockets, Arc::clone(&shared)));
         let client = nanoclaw_kit::http::client().map_err(|e| anyhow::anyhow!("{e}"))?;
-        Ok(Self { shared, base, webhook: format!("http://{bind}/webhook/slack"), bind, _servers: servers, http: client, socket_mode })
+        Ok(Self {
+            shared,
+            base,
+            webhook: format!("http://{bind}/webhook/slack"),
+            bind,
+            _servers: servers,
+            http: client,
+            socket_mode,
+        })
     }
 
     /// Hands an event over until it is acknowledged, as often as Slack does.
@@ -94,7 +102,10 @@ impl Slack {
                     world.send(&envelope, frame.to_string())
                 };
                 let Some(acknowledged) = acknowledged else { continue };
-                if tokio::time::timeout(Duration::from_secs(3), acknowledged).await.is_ok_and(|a| a.is_ok()) {
+                if tokio::time::timeout(Duration::from_secs(3), acknowledged)
+                    .await
+                    .is_ok_and(|a| a.is_ok())
+                {
                     shared.bell.notify_waiters();
                     return;
                 }
@@ -103,7 +114,8 @@ impl Slack {
     }
 
     fn post_as(&self, kind: &'static str, payload: &Value) {
-        let (shared, url, http) = (Arc::clone(&self.shared), self.webhook.clone(), self.http.clone());
+        let (shared, url, http) =
+            (Arc::clone(&self.shared), self.webhook.clone(), self.http.clone());
         let (body, kind) = match kind {
             "interactive" => {
                 let mut url = reqwest::Url::parse("slack:x").unwrap();
@@ -136,8 +148,15 @@ impl Slack {
     }
 
     /// Posts a body to the webhook, signed as told.
-    pub(crate) async fn post(&self, body: &str, kind: &str, stamp: i64, signature: Option<String>) -> Result<(u16, String)> {
-        let mut request = self.http.post(&self.webhook).header("content-type", kind).body(body.to_owned());
+    pub(crate) async fn post(
+        &self,
+        body: &str,
+        kind: &str,
+        stamp: i64,
+        signature: Option<String>,
+    ) -> Result<(u16, String)> {
+        let mut request =
+            self.http.post(&self.webhook).header("content-type", kind).body(body.to_owned());
         request = request.header("x-slack-request-timestamp", stamp.to_string());
         if let Some(signature) = signature {
             request = request.header("x-slack-signature", signature);
@@ -287,8 +306,11 @@ impl Peer for Slack {
         self.emit(json!({ "type": "message", "channel": "../../etc", "user": "U\u{0}", "ts": "now", "text": "x" }));
         self.emit(json!({ "type": "message", "subtype": "brand_new", "channel": GROUP, "user": "U1", "ts": "1.1", "text": "x" }));
         self.emit_as("interactive", json!({ "type": "view_submission", "user": { "id": "U1" } }));
-        self.emit_as("interactive", json!({ "type": "block_actions", "user": { "id": "U1" },
-            "actions": [{ "action_id": "ncq:999999999999999999999:x" }] }));
+        self.emit_as(
+            "interactive",
+            json!({ "type": "block_actions", "user": { "id": "U1" },
+            "actions": [{ "action_id": "ncq:999999999999999999999:x" }] }),
+        );
         Ok(true)
     }
 
@@ -381,7 +403,9 @@ impl Peer for Slack {
         let json = "application/json";
         Ok(match forgery {
             Forgery::Unsigned => self.post(&body, json, now, None).await?.0,
-            Forgery::Wrong => self.post(&body, json, now, Some(signature("wrong", now, &body))).await?.0,
+            Forgery::Wrong => {
+                self.post(&body, json, now, Some(signature("wrong", now, &body))).await?.0
+            }
             Forgery::Stale => {
                 let then = now - 600;
                 self.post(&body, json, then, Some(signature(SECRET, then, &body))).await?.0

@@ -43,7 +43,8 @@ pub(crate) struct Post {
 
 impl Post {
     pub(crate) fn json(&self, metadata: bool) -> Value {
-        let mut all = json!({ "type": "message", "user": self.user, "text": self.text, "ts": self.ts });
+        let mut all =
+            json!({ "type": "message", "user": self.user, "text": self.text, "ts": self.ts });
         if self.user == BOT {
             all["bot_id"] = "B0BOT".into();
         }
@@ -134,7 +135,11 @@ impl World {
         format!("{}.{:06}", self.last / 1_000_000, self.last % 1_000_000)
     }
 
-    pub(crate) fn joined(&mut self, send: mpsc::UnboundedSender<String>, end: oneshot::Sender<()>) -> u64 {
+    pub(crate) fn joined(
+        &mut self,
+        send: mpsc::UnboundedSender<String>,
+        end: oneshot::Sender<()>,
+    ) -> u64 {
         self.ids += 1;
         self.joined += 1;
         self.links.push(Link { number: self.ids, send, _end: end });
@@ -164,7 +169,11 @@ impl World {
     }
 
     /// The same over the oldest one.
-    pub(crate) fn send_first(&mut self, envelope: &str, text: String) -> Option<oneshot::Receiver<()>> {
+    pub(crate) fn send_first(
+        &mut self,
+        envelope: &str,
+        text: String,
+    ) -> Option<oneshot::Receiver<()>> {
         self.links.rotate_left(1);
         let waits = self.send(envelope, text);
         self.links.rotate_right(1);
@@ -193,7 +202,15 @@ impl World {
         }
         let ts = self.next_ts();
         let files: Vec<Value> = say.files.iter().map(|file| self.upload(file)).collect();
-        let post = Post { channel: channel.clone(), ts: ts.clone(), thread: thread.clone(), user: user.into(), text, files, ..Post::default() };
+        let post = Post {
+            channel: channel.clone(),
+            ts: ts.clone(),
+            thread: thread.clone(),
+            user: user.into(),
+            text,
+            files,
+            ..Post::default()
+        };
         let mut event = post.json(false);
         event["channel"] = channel.into();
         event["channel_type"] = kind.into();
@@ -230,8 +247,10 @@ impl World {
         post.text = text.to_owned();
         let mut now = post.json(false);
         now["edited"] = json!({ "user": post.user, "ts": at });
-        Ok(json!({ "type": "message", "subtype": "message_changed", "hidden": true, "channel": post.channel,
-            "ts": at, "event_ts": at, "message": now, "previous_message": before }))
+        Ok(
+            json!({ "type": "message", "subtype": "message_changed", "hidden": true, "channel": post.channel,
+            "ts": at, "event_ts": at, "message": now, "previous_message": before }),
+        )
     }
 
     pub(crate) fn deletes(&mut self, ts: &str) -> Result<Value> {
@@ -245,11 +264,14 @@ impl World {
 
     pub(crate) fn reacts(&mut self, ts: &str, emoji: &str, removed: bool) -> Result<Value> {
         let at = self.next_ts();
-        let name = emojis::get(emoji).and_then(emojis::Emoji::shortcode).unwrap_or(emoji).to_owned();
+        let name =
+            emojis::get(emoji).and_then(emojis::Emoji::shortcode).unwrap_or(emoji).to_owned();
         let post = self.post(ts)?;
-        Ok(json!({ "type": if removed { "reaction_removed" } else { "reaction_added" }, "user": "U0ANN",
+        Ok(
+            json!({ "type": if removed { "reaction_removed" } else { "reaction_added" }, "user": "U0ANN",
             "reaction": name, "item_user": post.user, "event_ts": at,
-            "item": { "type": "message", "channel": post.channel, "ts": ts } }))
+            "item": { "type": "message", "channel": post.channel, "ts": ts } }),
+        )
     }
 
     pub(crate) fn event_of(&self, ts: &str) -> Result<Value> {
@@ -259,11 +281,16 @@ impl World {
     pub(crate) fn clicks(&mut self, ts: &str, label: &str, who: &str) -> Result<Value> {
         let post = self.post(ts)?.clone();
         let buttons = buttons(&post.blocks);
-        let (_, id) = buttons.iter().find(|(l, _)| l == label).with_context(|| format!("no button {label:?}"))?;
-        Ok(json!({ "type": "block_actions", "user": { "id": user(who).0, "username": who }, "team": { "id": "T0TEAM" },
+        let (_, id) = buttons
+            .iter()
+            .find(|(l, _)| l == label)
+            .with_context(|| format!("no button {label:?}"))?;
+        Ok(
+            json!({ "type": "block_actions", "user": { "id": user(who).0, "username": who }, "team": { "id": "T0TEAM" },
             "channel": { "id": post.channel, "name": "x" }, "message": post.json(false), "trigger_id": "1.2",
             "container": { "type": "message", "message_ts": ts, "channel_id": post.channel },
-            "actions": [{ "type": "button", "block_id": "b", "action_id": id, "action_ts": "1.1" }] }))
+            "actions": [{ "type": "button", "block_id": "b", "action_id": id, "action_ts": "1.1" }] }),
+        )
     }
 
     pub(crate) fn shown(&self) -> Vec<Seen> {
@@ -327,9 +354,9 @@ fn words(text: &str) -> String {
     }
     plain.push_str(rest);
     let chars: Vec<char> = plain.chars().collect();
-    let is_word = |n: Option<usize>| n.and_then(|n| chars.get(n)).is_some_and(|c| c.is_alphanumeric());
-    let mark = |n: usize| {
-        "*_~".contains(chars[n]) && (is_word(n.checked_sub(1)) != is_word(Some(n + 1)))
-    };
+    let is_word =
+        |n: Option<usize>| n.and_then(|n| chars.get(n)).is_some_and(|c| c.is_alphanumeric());
+    let mark =
+        |n: usize| "*_~".contains(chars[n]) && (is_word(n.checked_sub(1)) != is_word(Some(n + 1)));
     (0..chars.len()).filter(|n| !mark(*n)).map(|n| chars[n]).collect()
 }

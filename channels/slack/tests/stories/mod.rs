@@ -1,9 +1,9 @@
 //! The two ways in which Slack hands events over, beyond what every channel is held to.
 
+use crate::peer::{Shared, Slack, signature};
 use anyhow::{Context as _, Result};
 use nanoclaw_channel::{AnswerOutcome, Body, Choice, Health, Question, QuestionId};
 use nanoclaw_conformance::{Place, Rig, Say};
-use crate::peer::{Shared, Slack, signature};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,7 +19,11 @@ async fn the_events_api_brings_messages_and_answers() -> Result<()> {
     let (mut rig, shared) = started(Slack::with_events().await?).await?;
     let said = rig.say(Say::new("ann", Place::Group, "over the webhook").mention()).await?;
     rig.host.outcome(AnswerOutcome::Taken { label: "Yes, now".into() });
-    let option = |label: &str| Choice { label: label.into(), selected_label: label.into(), value: label.to_lowercase() };
+    let option = |label: &str| Choice {
+        label: label.into(),
+        selected_label: label.into(),
+        value: label.to_lowercase(),
+    };
     let question = Question {
         question_id: QuestionId::parse("q-1")?,
         title: "Deploy".into(),
@@ -31,7 +35,10 @@ async fn the_events_api_brings_messages_and_answers() -> Result<()> {
     rig.peer.click(&id, "No", "bob").await?;
     let answer = rig.hears("the answer", |heard| heard.answers.first().cloned()).await?;
     assert_eq!((answer.value.as_str(), answer.sender.handle.as_str()), ("no", "U0BOB"));
-    rig.sees("the choice", |shown| shown.iter().find(|s| s.buttons.is_empty() && s.text.contains("Yes, now")).cloned()).await?;
+    rig.sees("the choice", |shown| {
+        shown.iter().find(|s| s.buttons.is_empty() && s.text.contains("Yes, now")).cloned()
+    })
+    .await?;
     assert!(shared.world().statuses.iter().all(|s| *s == 200));
     Ok(())
 }
@@ -41,8 +48,10 @@ async fn an_event_that_was_not_taken_is_not_answered_with_200() -> Result<()> {
     let (mut rig, shared) = started(Slack::with_events().await?).await?;
     rig.host.refuse(1);
     rig.peer.say(Say::new("ann", Place::Direct, "the disk is full")).await?;
-    rig.hears("it in the end", |heard| heard.texts().contains(&"the disk is full").then_some(())).await?;
-    rig.peers("the answers", async |_| Ok(shared.world().statuses.contains(&503).then_some(()))).await?;
+    rig.hears("it in the end", |heard| heard.texts().contains(&"the disk is full").then_some(()))
+        .await?;
+    rig.peers("the answers", async |_| Ok(shared.world().statuses.contains(&503).then_some(())))
+        .await?;
     assert_eq!(rig.host.heard().messages.len(), 1);
     Ok(())
 }
@@ -50,14 +59,16 @@ async fn an_event_that_was_not_taken_is_not_answered_with_200() -> Result<()> {
 #[tokio::test]
 async fn slack_s_own_question_is_answered_and_nobody_else_s() -> Result<()> {
     let peer = Slack::with_events().await?;
-    let (url, body) = (peer.webhook.clone(), r#"{"token":"x","challenge":"3eZbrw1a","type":"url_verification"}"#);
+    let (url, body) =
+        (peer.webhook.clone(), r#"{"token":"x","challenge":"3eZbrw1a","type":"url_verification"}"#);
     let now = nanoclaw_channel::time::Timestamp::now().as_second();
     let (_rig, _) = started(peer).await?;
     let ask = async |secret: &str| -> Result<(u16, String)> {
         let http = nanoclaw_kit::http::client().map_err(|e| anyhow::anyhow!("{e}"))?;
         let request = http.post(&url).header("content-type", "application/json").body(body);
         let request = request.header("x-slack-request-timestamp", now.to_string());
-        let response = request.header("x-slack-signature", signature(secret, now, body)).send().await?;
+        let response =
+            request.header("x-slack-signature", signature(secret, now, body)).send().await?;
         Ok((response.status().as_u16(), response.text().await?))
     };
     assert_eq!(ask("wrong").await?.0, 401);
@@ -89,8 +100,16 @@ async fn a_refreshed_socket_overlaps_the_old_one() -> Result<()> {
     let (mut rig, shared) = started(Slack::new().await?).await?;
     rig.chat().await?;
     let joined = shared.world().links().0;
-    drop(shared.world().send("none", json!({ "type": "disconnect", "reason": "refresh_requested" }).to_string()));
-    rig.peers("a second connection", async |_| Ok((shared.world().links() == (joined + 1, 2)).then_some(()))).await?;
+    drop(
+        shared.world().send(
+            "none",
+            json!({ "type": "disconnect", "reason": "refresh_requested" }).to_string(),
+        ),
+    );
+    rig.peers("a second connection", async |_| {
+        Ok((shared.world().links() == (joined + 1, 2)).then_some(()))
+    })
+    .await?;
     // The old one is still heard.
     let say = Say::new("ann", Place::Direct, "on the old one");
     let event = shared.world().says(&say);
@@ -115,7 +134,11 @@ async fn a_socket_that_is_silent_is_replaced_and_what_was_missed_is_read() -> Re
     shared.world().deaf = false;
     let event = shared.world().says(&Say::new("ann", Place::Direct, "do you hear me?"));
     assert!(event["ts"].is_string());
-    rig.peers("another connection", async |_| Ok((shared.world().links().0 > joined).then_some(()))).await?;
+    rig.peers(
+        "another connection",
+        async |_| Ok((shared.world().links().0 > joined).then_some(())),
+    )
+    .await?;
     rig.hears("it", |heard| heard.texts().contains(&"do you hear me?").then_some(())).await?;
     drop(hurry);
     Ok(())

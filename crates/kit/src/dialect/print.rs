@@ -432,7 +432,7 @@ impl Printer {
 
     fn chunked(&mut self, word: &str, shown: As) {
         // A place is no place any more when it is escaped.
-        let plain = shown == As::Code || word.contains("://");
+        let plain = shown == As::Code || word.contains("://") && !word.contains('`');
         if self.unit.len(word).saturating_mul(6) <= self.word_max {
             let word = self.escape(word, plain);
             return self.atoms.push(Atom::Word(word));
