@@ -9,6 +9,8 @@
 //! too. What the agent says is kept in [`backlog`] until Emacs has read it, however long that takes.
 
 mod backlog;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod serve;
 mod wire;
 

@@ -188,7 +188,7 @@ impl Serve {
     }
 }
 
-fn file(file: SaidFile) -> InFile {
+pub(crate) fn file(file: SaidFile) -> InFile {
     let kind = kind_of(file.mime.as_deref(), &file.name);
     let name = safe_name(&file.name, kind, file.mime.as_deref());
     let bytes = match file.data.map(|data| STANDARD.decode(data.trim())) {

@@ -87,7 +87,7 @@ impl Hub {
 }
 
 /// What a webhook tells, if it is something that was said.
-fn event(kind: &str, delivery: Delivery) -> Option<Event> {
+pub(crate) fn event(kind: &str, delivery: Delivery) -> Option<Event> {
     let Delivery { action, repository, sender, issue, comment } = delivery;
     let repo = repository.filter(|r| crate::ids::is_repo(&r.full_name))?.full_name;
     let remark = match kind {

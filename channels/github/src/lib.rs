@@ -10,6 +10,8 @@
 //! read now and then too; with no public URL, reading is the only way. Begin with [`mod@receive`] and [`mod@send`].
 
 mod api;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hook;
 mod ids;
 mod poll;

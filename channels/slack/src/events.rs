@@ -59,13 +59,7 @@ impl Events {
         // Who asked may be gone.
         let done = move |taken| done.send(taken).unwrap_or_default();
         if form {
-            let pairs =
-                reqwest::Url::parse(&format!("slack:?{}", String::from_utf8_lossy(&hook.body)));
-            let payload = pairs.ok().and_then(|url| {
-                let found = url.query_pairs().find(|(name, _)| name == "payload");
-                found.map(|(_, value)| value.into_owned())
-            });
-            match payload.and_then(|text| serde_json::from_str::<Interaction>(&text).ok()) {
+            match clicked(&hook.body) {
                 Some(click) => self.hub.enqueue_click(click, hook.body.len(), done),
                 None => return Reply::status(400),
             }
@@ -86,6 +80,13 @@ impl Events {
             _ => Reply::status(503),
         }
     }
+}
+
+/// Reads a form with a pressed button.
+pub(crate) fn clicked(body: &[u8]) -> Option<Interaction> {
+    let url = reqwest::Url::parse(&format!("slack:?{}", String::from_utf8_lossy(body))).ok()?;
+    let (_, payload) = url.query_pairs().find(|(name, _)| name == "payload")?;
+    serde_json::from_str(&payload).ok()
 }
 
 /// Asks now and then whether Slack is there, and catches up after it was not.

@@ -14,6 +14,8 @@
 mod api;
 mod catch_up;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod lanes;
 mod names;

@@ -8,13 +8,13 @@ const NAMES_MAX: usize = 20;
 
 /// What a piece of Slack's text is. Slack escapes `<`, `>` and `&` that people write, so brackets are its own.
 #[derive(Debug, PartialEq, Eq)]
-enum Piece<'a> {
+pub(crate) enum Piece<'a> {
     Words(&'a str),
     /// What is between brackets: the target, and what it is called.
     Entity(&'a str, Option<&'a str>),
 }
 
-fn pieces(text: &str) -> Vec<Piece<'_>> {
+pub(crate) fn pieces(text: &str) -> Vec<Piece<'_>> {
     let mut all = Vec::new();
     let mut rest = text;
     while let Some((words, after)) = rest.split_once('<') {
@@ -62,7 +62,7 @@ pub(crate) async fn read(hub: &Hub, text: &str) -> String {
     read
 }
 
-fn entity(target: &str, label: Option<&str>) -> String {
+pub(crate) fn entity(target: &str, label: Option<&str>) -> String {
     let label = label.map(unescape);
     let mark = |mark: &str, id: &str| {
         let name = label.clone().unwrap_or_else(|| id.to_owned());
@@ -91,7 +91,7 @@ fn entity(target: &str, label: Option<&str>) -> String {
     }
 }
 
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 }
 

@@ -454,7 +454,9 @@ fn replied(message: &Message) -> Option<&Message> {
 }
 
 /// Kind, media type if none is stated, and file.
-fn media(message: &Message) -> impl Iterator<Item = (&'static str, Option<&'static str>, &Media)> {
+pub(crate) fn media(
+    message: &Message,
+) -> impl Iterator<Item = (&'static str, Option<&'static str>, &Media)> {
     let Message { photo, animation, document, video, video_note, audio, voice, .. } = message;
     // An animation is there as a document too, for old clients.
     let document = document.as_ref().filter(|_| animation.is_none());
@@ -471,7 +473,7 @@ fn media(message: &Message) -> impl Iterator<Item = (&'static str, Option<&'stat
 }
 
 /// What is no text and no file, in words.
-fn described(message: &Message) -> Option<String> {
+pub(crate) fn described(message: &Message) -> Option<String> {
     let Message { sticker, venue, location, contact, poll, dice, .. } = message;
     if let Some(sticker) = sticker {
         return Some(format!(
