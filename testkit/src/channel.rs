@@ -4,8 +4,8 @@ use crate::platform::{Changed, Click, Line, Platform, Refusal, Said, Shown};
 use async_trait::async_trait;
 use nanoclaw_channel::{
     Address, Answer, AnswerOutcome, Body, Capabilities, Change, Channel, ChannelDef, ChannelType,
-    ChatKind, Health, InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, QuestionId,
-    Receipt, Report, SendError, Sender, Start, StartError, ThreadId, Typing, What,
+    ChatKind, Health, InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId,
+    QuestionId, Receipt, Report, SendError, Sender, Start, StartError, ThreadId, Typing, What,
 };
 use nanoclaw_contract::time::Timestamp;
 use std::collections::BTreeMap;
@@ -139,7 +139,8 @@ async fn listen(
                         Ok(change) => ingress.change(change).await.map_err(|e| e.to_string()),
                         Err(why) => Err(why),
                     };
-                    let said = said.map_or_else(|why| format!("failed: {why}"), |()| "taken".into());
+                    let said =
+                        said.map_or_else(|why| format!("failed: {why}"), |()| "taken".into());
                     drop(heard.send(Line::Clicked(n, said)));
                 });
             }

@@ -178,6 +178,7 @@ struct State {
     typing: BTreeMap<String, bool>,
     mood: Option<Mood>,
     unwanted: Option<String>,
+    down: Option<String>,
     out: BTreeMap<String, mpsc::UnboundedSender<Line>>,
     clicks: BTreeMap<u64, oneshot::Sender<String>>,
     past: Vec<Said>,
@@ -273,7 +274,14 @@ impl Platform {
                     let is_one = ["echo", "**"].iter().any(|s| shown.text.starts_with(s));
                     shown.kind == "text" && is_one && shown.text.contains(u)
                 });
-                let mood = if unwanted { Mood::Reject } else { state.mood.unwrap_or(Mood::Up) };
+                let down = state.down.as_ref() == Some(&shown.channel);
+                let mood = if down {
+                    Mood::Down
+                } else if unwanted {
+                    Mood::Reject
+                } else {
+                    state.mood.unwrap_or(Mood::Up)
+                };
                 let reply = match mood {
                     Mood::Down => {
                         Some(Line::Refused(n, Refusal::Retry(None, "the platform is down".into())))
@@ -373,8 +381,7 @@ impl Platform {
     /// Somebody clicks a button, of a card that is shown or not; says what became of it: `taken: …`,
     /// `late`, `refused: …`, `failed: …`, or nothing when the adapter is gone.
     pub async fn click(&self, question: &str, value: &str, sender: &str) -> Option<String> {
-        let click =
-            Click { question: question.into(), value: value.into(), sender: sender.into() };
+        let click = Click { question: question.into(), value: value.into(), sender: sender.into() };
         self.ask(|n| Line::Click(n, click)).await
     }
 
@@ -431,6 +438,11 @@ impl Platform {
     /// How the platform behaves from now on.
     pub fn mood(&self, mood: Mood) {
         self.lock().mood = Some(mood);
+    }
+
+    /// One of its channels takes nothing for now.
+    pub fn down(&self, channel: Option<&str>) {
+        self.lock().down = channel.map(Into::into);
     }
 
     /// Answers that contain this are refused for good.

@@ -63,7 +63,12 @@ impl Central {
     }
 
     /// Whether a code may be typed on this channel now, or this one was good once.
-    pub fn expects_pairing(&self, channel: &ChannelType, hash: &str, now: Timestamp) -> Result<bool> {
+    pub fn expects_pairing(
+        &self,
+        channel: &ChannelType,
+        hash: &str,
+        now: Timestamp,
+    ) -> Result<bool> {
         let sql = "SELECT 1 FROM pairings WHERE channel_type = ?1
                    AND (hash = ?2 OR used_by IS NULL AND expires_ms > ?3)";
         self.any("look for a code", sql, params![channel, hash, now.as_millisecond()])
@@ -83,6 +88,10 @@ impl Central {
 
     /// Forgets codes that expired before this time.
     pub fn prune_pairings(&self, before: Timestamp) -> Result<usize> {
-        self.run("prune the codes", "DELETE FROM pairings WHERE expires_ms < ?1", [before.as_millisecond()])
+        self.run(
+            "prune the codes",
+            "DELETE FROM pairings WHERE expires_ms < ?1",
+            [before.as_millisecond()],
+        )
     }
 }

@@ -65,9 +65,11 @@ impl Central {
     pub fn change_held(&self, n: i64, message: Option<&str>) -> Result<()> {
         let what = "change what waits";
         match message {
-            Some(new) => {
-                self.run(what, "UPDATE held_messages SET message = ?2 WHERE n = ?1", params![n, new])
-            }
+            Some(new) => self.run(
+                what,
+                "UPDATE held_messages SET message = ?2 WHERE n = ?1",
+                params![n, new],
+            ),
             None => self.run(what, "DELETE FROM held_messages WHERE n = ?1", [n]),
         }
         .map(drop)

@@ -200,7 +200,8 @@ impl Central {
 
     /// Notes that the agent was given what had been said in this thread.
     pub fn tell_thread(&self, agent: &AgentId, chat: &ChatId, thread: &ThreadId) -> Result<()> {
-        let sql = "INSERT OR IGNORE INTO told_threads (agent_group_id, messaging_group_id, thread_id)
+        let sql =
+            "INSERT OR IGNORE INTO told_threads (agent_group_id, messaging_group_id, thread_id)
                    VALUES (?1, ?2, ?3)";
         self.run("note the thread", sql, params![agent, chat, thread]).map(drop)
     }

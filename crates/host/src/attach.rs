@@ -40,7 +40,8 @@ pub(crate) fn fit(message: &mut Inbound) {
             None => {
                 file.bytes = Vec::new();
                 let max = FILE_BYTES_MAX >> 20;
-                file.missing = Some(format!("the files of one message can have {max} MiB together"));
+                file.missing =
+                    Some(format!("the files of one message can have {max} MiB together"));
             }
         }
     }

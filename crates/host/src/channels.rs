@@ -106,7 +106,11 @@ impl Channels {
                 return Err(HostError::TwoChannels(def.name));
             }
         }
-        Ok(Self { all: Mutex::new(all), telling: Default::default(), naming: Semaphore::new(NAMING_MAX) })
+        Ok(Self {
+            all: Mutex::new(all),
+            telling: Default::default(),
+            naming: Semaphore::new(NAMING_MAX),
+        })
     }
 
     pub(crate) fn get(&self, name: &ChannelType) -> Option<Arc<dyn Channel>> {
@@ -171,18 +175,20 @@ pub(crate) async fn keep(host: Arc<Host>, def: &'static ChannelDef, start: Start
     let mut wait = AGAIN_FIRST;
     while !host.stopping() {
         let set = settings(def, &start).await;
-        let unreachable = tokio::select! {
-            started = (def.start)(start.clone()) => settle(&host, def, &start, &name, started).await,
-            () = restart.notified() => false,
+        let started = tokio::select! {
+            started = (def.start)(start.clone()) => Some(started),
+            () = restart.notified() => None,
         };
-        if unreachable {
-            let again = tokio::time::timeout(wait, restart.notified()).await;
-            wait = (wait * 2).min(AGAIN_MAX);
-            if again.is_err() {
-                continue;
+        if let Some(started) = started {
+            if settle(&host, def, &start, &name, started).await {
+                let again = tokio::time::timeout(wait, restart.notified()).await;
+                wait = (wait * 2).min(AGAIN_MAX);
+                if again.is_err() {
+                    continue;
+                }
+            } else {
+                changed(&host, def, &start, &name, &set, &restart).await;
             }
-        } else {
-            changed(&host, def, &start, &name, &set, &restart).await;
         }
         wait = AGAIN_FIRST;
         if let Some(channel) = host.channels.put(&name, None) {
@@ -284,7 +290,9 @@ impl Host {
         };
         let why = why.unwrap_or_default();
         match state {
-            State::Broken | State::Needs => tracing::error!(channel = %name, state = state.word(), why, "channel"),
+            State::Broken | State::Needs => {
+                tracing::error!(channel = %name, state = state.word(), why, "channel")
+            }
             State::Reconnecting | State::Unreachable => {
                 tracing::warn!(channel = %name, state = state.word(), why, "channel");
             }
@@ -359,7 +367,11 @@ impl Host {
                 }
                 let at = host.clock.now().as_millisecond();
                 for to in chats {
-                    host.say(&format!("channel:{name}:{at}:{}", to.channel_type), &to, text.clone())?;
+                    host.say(
+                        &format!("channel:{name}:{at}:{}", to.channel_type),
+                        &to,
+                        text.clone(),
+                    )?;
                 }
             }
             Ok(host.central.put_setting(&key, now)?)
@@ -375,7 +387,8 @@ impl Host {
         let mut chats = Vec::new();
         for owner in self.central.owners()? {
             for user in self.central.identities_of(&owner)? {
-                let channel = user.as_str().split(':').next().and_then(|c| ChannelType::parse(c).ok());
+                let channel =
+                    user.as_str().split(':').next().and_then(|c| ChannelType::parse(c).ok());
                 let good = |c: &ChannelType| Some(c) != but && self.channels.is_up(c);
                 if channel.as_ref().is_some_and(good)
                     && let Some(to) = self.dm(&user)?.filter(|to| !chats.contains(to))

@@ -8,8 +8,8 @@ use crate::engage::Said;
 use crate::route::{self, Decision, Facts, Filtered, Listener, Routed, Threads};
 use crate::session::Files;
 use crate::{
-    Host, HostError, approvals, attach, blocking, changed, fault, history, lock, pairing, questions,
-    strangers,
+    Host, HostError, approvals, attach, blocking, changed, fault, history, lock, pairing,
+    questions, strangers,
 };
 use async_trait::async_trait;
 use nanoclaw_central::{
@@ -21,7 +21,9 @@ use nanoclaw_channel::{
     PlatformMessageId, Sender,
 };
 use nanoclaw_contract::content;
-use nanoclaw_contract::ids::{self, Address, AgentId, ChannelType, ChatId, MessageId, UserId, WiringId};
+use nanoclaw_contract::ids::{
+    self, Address, AgentId, ChannelType, ChatId, MessageId, UserId, WiringId,
+};
 use nanoclaw_contract::inbox::Pushed;
 use nanoclaw_contract::message::{InKind, NewIn, Trigger};
 use nanoclaw_contract::time::iso;

@@ -413,7 +413,9 @@ impl<'a> Pass<'a> {
                 fault::point("host.attempt.outcome");
                 Ok(true)
             }
-            Outcome::Wait { why } => self.put_off(row, attempt, wait(attempt, now), why, true).await,
+            Outcome::Wait { why } => {
+                self.put_off(row, attempt, wait(attempt, now), why, true).await
+            }
             Outcome::Retry { after, why } => match again(attempt, first_at, now, after) {
                 Some(at) => self.put_off(row, attempt, at, why, false).await,
                 None => self.give_up(row, "dead", &why).await,

@@ -132,7 +132,9 @@ pub(crate) async fn status(process: &Process, args: &StatusArgs) -> anyhow::Resu
     if status.ready {
         match channels(process).await {
             Ok(channels) => status.channels = channels,
-            Err(why) => status.problems.push(format!("the host does not tell of its channels: {why}")),
+            Err(why) => {
+                status.problems.push(format!("the host does not tell of its channels: {why}"))
+            }
         }
     }
     if args.json {

@@ -6,9 +6,19 @@ fn a_code_stands_alone() {
     for text in ["AB3DE-FG4JK", "ab3defg4jk", " AB3DEFG4JK\n", "@bot AB3DE-FG4JK"] {
         assert_eq!(read(text).as_deref(), Some("AB3DEFG4JK"), "{text:?}");
     }
-    for text in ["", "everything", "PASSWORDXY", "AB3DE FG4JK", "my code AB3DEFG4JK", "AB3DEFG4JK!",
-                 "AB3DEFG4J", "AB3DEFG4JKK", "@bot AB3DEFG4JK please", "AB3DEFG4Jé", "1B3DEFG4JO"]
-    {
+    for text in [
+        "",
+        "everything",
+        "PASSWORDXY",
+        "AB3DE FG4JK",
+        "my code AB3DEFG4JK",
+        "AB3DEFG4JK!",
+        "AB3DEFG4J",
+        "AB3DEFG4JKK",
+        "@bot AB3DEFG4JK please",
+        "AB3DEFG4Jé",
+        "1B3DEFG4JO",
+    ] {
         assert_eq!(read(text), None, "{text:?}");
     }
 }
