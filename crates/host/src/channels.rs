@@ -291,7 +291,7 @@ impl Host {
         let why = why.unwrap_or_default();
         match state {
             State::Broken | State::Needs => {
-                tracing::error!(channel = %name, state = state.word(), why, "channel")
+                tracing::error!(channel = %name, state = state.word(), why, "channel");
             }
             State::Reconnecting | State::Unreachable => {
                 tracing::warn!(channel = %name, state = state.word(), why, "channel");

@@ -55,8 +55,7 @@ impl Host {
             false => SenderScope::All,
         };
         let scoped = of_agent.map_or(unknown, |w| w.sender_scope);
-        let gates =
-            [access(chat.policy, Some(&facts), agent), scope(scoped, Some(&facts), agent)];
+        let gates = [access(chat.policy, Some(&facts), agent), scope(scoped, Some(&facts), agent)];
         let refused = gates.into_iter().find_map(|gate| match gate {
             Access::Refused(record) => Some(record),
             Access::Allowed(_) => None,

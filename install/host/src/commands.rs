@@ -133,7 +133,7 @@ pub(crate) async fn status(process: &Process, args: &StatusArgs) -> anyhow::Resu
         match channels(process).await {
             Ok(channels) => status.channels = channels,
             Err(why) => {
-                status.problems.push(format!("the host does not tell of its channels: {why}"))
+                status.problems.push(format!("the host does not tell of its channels: {why}"));
             }
         }
     }

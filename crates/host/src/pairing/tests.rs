@@ -33,14 +33,12 @@ fn codes_use_the_whole_alphabet_and_do_not_repeat() {
     assert!(codes.iter().filter(|c| is_code(c)).count() > 1000);
 }
 
-#[tokio::test(start_paused = true)]
-async fn five_wrong_codes_of_a_chat_are_answered_and_others_are_not_counted_with_them() {
+#[test]
+fn five_wrong_codes_of_a_chat_are_answered_and_others_are_not_counted_with_them() {
     let guesses = Guesses::default();
     let chat = |id: &str| (ChannelType::parse("x").unwrap(), PlatformId::parse(id).unwrap());
     let answered = |id: &str| guesses.answers(&chat(id).0, &chat(id).1);
     let five: Vec<_> = (0..7).map(|_| answered("a")).collect();
     assert_eq!(five, [true, true, true, true, true, false, false]);
     assert!(answered("b"));
-    tokio::time::advance(super::GOOD_FOR).await;
-    assert!(answered("a"));
 }
