@@ -49,7 +49,8 @@ pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>
     let verb = table::find_command(&request.command).map(|(verb, _)| verb);
     let watch = request.args.get("watch") == Some(&Value::Bool(true));
     loop {
-        let mut asked = std::pin::pin!(client::ask(socket, &request));
+        let this = request.clone();
+        let mut asked = std::pin::pin!(client::ask(socket, &this));
         let build = (seat == Seat::Operator).then(|| build_log(socket, &request)).flatten();
         let mut shown = build.as_ref().and_then(|log| std::fs::read(log).ok()).unwrap_or_default();
         let answer = loop {
