@@ -105,6 +105,7 @@ step_docker_package() {
 
 step_test_packages() {
   need python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || MISSING+=(python3-venv)
   need npm npm
   need debootstrap debootstrap
   need iptables iptables
@@ -206,6 +207,12 @@ step_start() {
   rm -f "$CHANGED"
 }
 
+# The adapter for Matrix, and a homeserver and a client to try it with.
+step_test_matrix() {
+  bash channels/matrix/build.sh --tests
+  NANOCLAW_TOOLS="$TARGET/tools" bash channels/matrix/tests/tools.sh
+}
+
 step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
 
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
@@ -303,7 +310,8 @@ run_tests() {
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
-  export NANOCLAW="$TARGET/debug/nanoclaw"
+  step "Matrix: adapter, homeserver, client" step_test_matrix "bash nanoclaw.sh test"
+  export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.
   export NANOCLAW_RUNNER="$RUNNER" NANOCLAW_TOOLS="$TARGET/tools"
