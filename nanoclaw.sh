@@ -111,6 +111,8 @@ step_test_packages() {
   need iptables iptables
   need ip iproute2
   need ps procps
+  need emacs emacs-nox
+  need emacsclient emacs-bin-common
   docker_answers || need dockerd docker.io
   install_missing
   docker_answers || start_docker
@@ -207,13 +209,15 @@ step_start() {
   rm -f "$CHANGED"
 }
 
-# The adapter for Matrix, and a homeserver and a client to try it with.
-step_test_matrix() {
-  bash channels/matrix/build.sh --tests
-  NANOCLAW_TOOLS="$TARGET/tools" bash channels/matrix/tests/tools.sh
-}
+# The adapter for Matrix, which is a program of its own.
+step_test_matrix() { bash channels/matrix/build.sh --tests; }
 
-step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
+step_test_tools() {
+  "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
+  # The servers of others that channels are tested against.
+  local script
+  for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+}
 
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -310,7 +314,7 @@ run_tests() {
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
-  step "Matrix: adapter, homeserver, client" step_test_matrix "bash nanoclaw.sh test"
+  step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
   export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.

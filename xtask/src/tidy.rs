@@ -7,7 +7,7 @@ mod arrows;
 mod names;
 mod paths;
 
-use crate::{docs, say, tree};
+use crate::{channels, docs, say, tree};
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -22,6 +22,7 @@ pub(crate) fn tidy(root: &Path) -> Result<()> {
     arrows::check(root, &mut found)?;
     paths::check(root, &mut found)?;
     listed(root, &mut found)?;
+    channels::listed(root, &mut found)?;
     if !docs::is_current(root)? {
         found.push("docs/contract.md is not what the SQL says; run: cargo xtask docs".to_owned());
     }

@@ -1,1 +1,57 @@
-//! The channel `email`.
+//! E-mail: a mailbox over IMAP and SMTP, or an address at Resend. Two channels, one idea of a mail.
+//!
+//! ```text
+//!  IMAP (IDLE, by UID) ─┐                              ┌─ SMTP
+//!                       ├─▶ mail ─▶ threads ─▶ Ingress │
+//!  Resend's webhook ────┘            │                 │
+//!                 Channel::send ─▶ compose ────────────┴─ Resend's API
+//! ```
+//!
+//! A chat is the address of a person; a thread is a conversation by `References`. What machines write (bounces,
+//! lists, auto-replies, our own mail) never comes in, so that nothing is ever answered in a circle. Who writes
+//! as somebody without proof is `unverified:<address>`. Read next: [`mail`], [`threads`], [`outgoing`].
+
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
+mod ids;
+mod imap;
+mod mail;
+mod outgoing;
+mod smtp;
+mod threads;
+mod trust;
+
+use nanoclaw_channel::{ChannelDef, SettingSpec};
+
+/// Largest mail and largest attachments of one mail, in bytes.
+const MAIL_MAX: u64 = 40 << 20;
+const FILES_MAX: u64 = 20 << 20;
+
+const fn setting(name: &'static str, what: &'static str, required: bool) -> SettingSpec {
+    SettingSpec { name, what, required, secret: false }
+}
+
+/// A mailbox.
+pub const EMAIL: ChannelDef = ChannelDef {
+    name: "email",
+    settings: &[
+        setting("EMAIL_ADDRESS", "the agent's own address", true),
+        SettingSpec {
+            name: "EMAIL_PASSWORD",
+            what: "the password of the mailbox; many providers give one per app",
+            required: true,
+            secret: true,
+        },
+        setting("EMAIL_IMAP_URL", "where mail is read, such as imaps://imap.example.com", true),
+        setting("EMAIL_SMTP_URL", "where mail is sent, such as smtps://smtp.example.com", true),
+        setting("EMAIL_USER", "the login, if it is not the address", false),
+        setting("EMAIL_NAME", "the name that people see", false),
+        setting("EMAIL_FOLDER", "the folder that is read; INBOX if not set", false),
+        setting(
+            "EMAIL_AUTH_SERVER",
+            "the first word of the Authentication-Results that your mail server writes; without it every sender is unverified",
+            false,
+        ),
+    ],
+    start: |start| Box::pin(imap::start(start)),
+};

@@ -12,6 +12,8 @@
 
 pub mod compose;
 pub mod events;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod ids;
 
 use nanoclaw_channel::{ChannelDef, SettingSpec, Start, StartFuture};

@@ -12,6 +12,8 @@
 
 mod api;
 mod entities;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod receive;
 mod send;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const WANTED: &[&str] = &[
     "message",
@@ -34,6 +35,8 @@ const WANTED: &[&str] = &[
 const BATCH: usize = 100;
 /// After a week of silence Telegram numbers updates anew: an older offset would hide them.
 const OFFSET_HOURS: i64 = 6 * 24;
+/// An answer without updates that comes sooner did not wait for any.
+const EMPTY_WAIT: Duration = Duration::from_secs(1);
 /// How long the rest of an album may take.
 const ALBUM_WAIT: Duration = Duration::from_millis(700);
 /// How often a file is fetched before it is told to be missing.
@@ -84,6 +87,7 @@ impl Receiver {
     /// Asks once and hands over what came; an error says how long to wait, if anybody said so.
     async fn round(&mut self) -> Result<(), Option<Duration>> {
         while self.cards.try_join_next().is_some() {}
+        let asked = Instant::now();
         let mut updates = match self.get(POLL).await {
             Ok(updates) => updates,
             Err(failure) => return Err(self.failed(failure).await),
@@ -91,6 +95,9 @@ impl Receiver {
         self.conflicts = 0;
         self.bot.broken.store(false, Ordering::Relaxed);
         (self.bot.report)(Health::Up);
+        if updates.is_empty() && asked.elapsed() < EMPTY_WAIT {
+            return Err(Some(EMPTY_WAIT)); // A server that does not wait must not be asked all the time.
+        }
         if updates.last().and_then(album).is_some() {
             // The rest of the album may be on its way: asking for the same again confirms nothing.
             tokio::time::sleep(ALBUM_WAIT).await;
@@ -168,7 +175,7 @@ impl Receiver {
                     self.take(first, update, rest).await?;
                 }
                 Err(e) => {
-                    tracing::warn!(update = id, error = %e, "an update cannot be read; it is skipped")
+                    tracing::warn!(update = id, error = %e, "an update cannot be read; it is skipped");
                 }
             }
             self.fetches = 0;
@@ -287,7 +294,7 @@ impl Receiver {
         else {
             return Ok(());
         };
-        let timestamp = wire::time(date);
+        let (timestamp, sender) = (wire::time(date), Some(sender));
         self.ingress.change(Change { at, id, message, timestamp, sender, what }).await
     }
 
@@ -447,7 +454,9 @@ fn replied(message: &Message) -> Option<&Message> {
 }
 
 /// Kind, media type if none is stated, and file.
-fn media(message: &Message) -> impl Iterator<Item = (&'static str, Option<&'static str>, &Media)> {
+pub(crate) fn media(
+    message: &Message,
+) -> impl Iterator<Item = (&'static str, Option<&'static str>, &Media)> {
     let Message { photo, animation, document, video, video_note, audio, voice, .. } = message;
     // An animation is there as a document too, for old clients.
     let document = document.as_ref().filter(|_| animation.is_none());
@@ -464,7 +473,7 @@ fn media(message: &Message) -> impl Iterator<Item = (&'static str, Option<&'stat
 }
 
 /// What is no text and no file, in words.
-fn described(message: &Message) -> Option<String> {
+pub(crate) fn described(message: &Message) -> Option<String> {
     let Message { sticker, venue, location, contact, poll, dice, .. } = message;
     if let Some(sticker) = sticker {
         return Some(format!(

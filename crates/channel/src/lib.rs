@@ -5,6 +5,8 @@
 //! [`Channel::send`] and sorts every failure by what happens next ([`SendError`]). It decides nothing.
 
 pub mod ask;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod markdown;
 pub mod split;
 

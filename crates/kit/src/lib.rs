@@ -12,6 +12,8 @@
 pub mod backoff;
 pub mod dialect;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod pace;
 pub mod remote;

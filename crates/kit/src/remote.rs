@@ -15,6 +15,8 @@
 //! The lines are in [`wire`], the calls in [`link`], the program's side in [`serve`].
 
 mod child;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod link;
 mod serve;
 #[cfg(test)]

@@ -1,0 +1,160 @@
+//! Reads one mail, whatever is in it.
+
+use crate::ids::{self, Email, UNVERIFIED};
+use crate::trust::{self, Headers};
+use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
+use nanoclaw_channel::time::Timestamp;
+use nanoclaw_channel::{InFile, Sender};
+use nanoclaw_kit::files::{kind_of, safe_name};
+
+#[cfg(test)]
+mod tests;
+
+/// Files of one mail, and mails that it refers to; more are not read.
+const FILES_MAX: usize = 100;
+const REFERENCES_MAX: usize = 50;
+
+/// What stands between what was newly written and the mail that it answers.
+pub(crate) const QUOTED: &str = "[The mail that this answers:]";
+
+/// A mail that a person wrote.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Mail {
+    pub(crate) id: String,
+    pub(crate) from: Email,
+    pub(crate) sender: Sender,
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) subject: String,
+    /// The mails that it refers to, the oldest first.
+    pub(crate) references: Vec<String>,
+    pub(crate) text: String,
+    pub(crate) files: Vec<InFile>,
+}
+
+/// Who we are.
+#[derive(Debug, Clone)]
+pub(crate) struct Own {
+    pub(crate) email: Email,
+    /// The mail server whose word about senders counts.
+    pub(crate) auth_server: Option<String>,
+}
+
+/// Reads a mail; an error says why it does not come in.
+pub(crate) fn read(raw: &[u8], own: &Own) -> Result<Mail, &'static str> {
+    let message = MessageParser::default().parse(raw).ok_or("it is no mail")?;
+    let headers: Headers = message
+        .headers_raw()
+        .take(1000)
+        .map(|(name, value)| (name.to_owned(), value.replace(['\r', '\n'], "")))
+        .collect();
+    let (from, name) = sender(&message).ok_or("it has not one sender")?;
+    if let Some(why) = trust::automatic(&headers, &from, &own.email) {
+        return Err(why);
+    }
+    let proven = trust::verified(&headers, &from, own.auth_server.as_deref());
+    let proof = if proven { "" } else { UNVERIFIED };
+    let handle = format!("{proof}{}", from.as_str());
+    let mut references = listed(message.references());
+    references.extend(listed(message.in_reply_to()));
+    references.drain(..references.len().saturating_sub(REFERENCES_MAX));
+    references.dedup();
+    let id = match message.message_id() {
+        Some(id) => ids::message(id),
+        // The same mail has the same id, whoever delivers it.
+        None => format!("{}@hashed", ids::digest(raw)),
+    };
+    let at = message.date().and_then(|date| Timestamp::from_second(date.to_timestamp()).ok());
+    Ok(Mail {
+        id,
+        from,
+        sender: Sender { handle, name },
+        at,
+        subject: line(message.subject().unwrap_or_default()),
+        references,
+        text: text(&message),
+        files: message.attachments().take(FILES_MAX).map(file).collect(),
+    })
+}
+
+/// The one person that a mail is from.
+fn sender(message: &Message<'_>) -> Option<(Email, Option<String>)> {
+    let Some(Address::List(from)) = message.from() else { return None };
+    let [from] = from.as_slice() else { return None };
+    let name = from.name.as_deref().map(line).filter(|name| !name.is_empty());
+    Some((Email::parse(from.address.as_deref()?)?, name))
+}
+
+/// One line without control characters, of a length that people use.
+fn line(text: &str) -> String {
+    let text = nanoclaw_channel::markdown::printable_line(text);
+    text.trim().chars().take(500).collect()
+}
+
+fn listed(value: &HeaderValue<'_>) -> Vec<String> {
+    match value {
+        HeaderValue::Text(id) => vec![ids::message(id)],
+        HeaderValue::TextList(all) => all.iter().map(|id| ids::message(id)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// What was written; of HTML, its text.
+fn text(message: &Message<'_>) -> String {
+    let parts = (0..message.text_body_count()).filter_map(|n| message.body_text(n));
+    let parts: Vec<String> =
+        parts.map(|part| part.replace("\r\n", "\n").trim().to_owned()).collect();
+    let all = parts.join("\n\n");
+    match new_and_quoted(&all) {
+        (new, quoted) if new.is_empty() || quoted.is_empty() => all.trim().to_owned(),
+        (new, quoted) => format!("{new}\n\n{QUOTED}\n{quoted}"),
+    }
+}
+
+/// What the person newly wrote, and the quotation at the end; a quotation with words behind it stays.
+fn new_and_quoted(text: &str) -> (&str, &str) {
+    // Old mail programs put everything below such a line.
+    let below = ["-----Original Message-----", "________________________________\nFrom: "];
+    if let Some(at) = below.iter().filter_map(|mark| text.find(mark)).min() {
+        return (text[..at].trim(), text[at..].trim());
+    }
+    let mut begin = text.len();
+    for piece in text.split_inclusive('\n').rev() {
+        let line = piece.trim();
+        if !line.is_empty() && !line.starts_with('>') {
+            break;
+        }
+        begin -= piece.len();
+    }
+    if !text[begin..].contains('>') {
+        return (text.trim(), "");
+    }
+    // The line above, such as `On Monday Ann wrote:`, which may be folded once.
+    let head = text[..begin].trim_end();
+    let mut cut = begin;
+    if head.ends_with(':') {
+        let last = head.rfind("\n\n").map_or(0, |at| at + 2);
+        if head[last..].lines().count() <= 2 && head[last..].len() < 300 {
+            cut = last;
+        } else if let Some(at) = head.rfind('\n') {
+            cut = at + 1;
+        } else {
+            cut = 0;
+        }
+    }
+    (text[..cut].trim(), text[cut..].trim())
+}
+
+fn file(part: &mail_parser::MessagePart<'_>) -> InFile {
+    let mime = part.content_type().map(|t| match t.subtype() {
+        Some(subtype) => format!("{}/{subtype}", t.ctype()),
+        None => t.ctype().to_owned(),
+    });
+    let bytes = match &part.body {
+        PartType::Message(inner) => inner.raw_message().to_vec(),
+        _ => part.contents().to_vec(),
+    };
+    let name = part.attachment_name().unwrap_or_default();
+    let kind = kind_of(mime.as_deref(), name);
+    let name = safe_name(name, kind, mime.as_deref());
+    InFile { kind: kind.to_owned(), name, mime, bytes, missing: None }
+}

@@ -1,0 +1,160 @@
+//! What is said becomes mails: each with text and HTML, in its conversation, with an id that is the same for
+//! every attempt.
+
+use crate::FILES_MAX;
+use crate::ids::{self, Email, Place, Thread};
+use crate::threads::{Known, Threads};
+use nanoclaw_channel::split::Unit;
+use nanoclaw_channel::{
+    Body, OutFile, Outgoing, PlatformMessageId, Receipt, SendError, ask, markdown,
+};
+use nanoclaw_kit::dialect::{Dialect, pieces, plain};
+use nanoclaw_kit::files::{safe_name, size};
+use std::time::Duration;
+
+#[cfg(test)]
+mod tests;
+
+/// How long it is known that a mail was sent: longer than the host tries.
+const SENT_FOR: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Longest subject that is made of a text.
+const SUBJECT_MAX: usize = 70;
+
+/// A mail to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Letter {
+    pub(crate) to: Email,
+    pub(crate) id: String,
+    /// The same for every attempt.
+    pub(crate) key: String,
+    pub(crate) subject: String,
+    pub(crate) references: Vec<String>,
+    pub(crate) text: String,
+    pub(crate) html: String,
+    pub(crate) files: Vec<OutFile>,
+}
+
+/// Carries letters to where they are sent.
+pub(crate) trait Post {
+    async fn post(&self, letter: &Letter) -> Result<(), SendError>;
+}
+
+/// Sends a message, in as many mails as its files need; what was sent is not sent again.
+pub(crate) async fn send(
+    post: &impl Post,
+    threads: &Threads,
+    own: &Email,
+    message: &Outgoing,
+) -> Result<Receipt, SendError> {
+    let reject = |why: &str| SendError::Reject { why: why.to_owned() };
+    let place = Place::parse(threads.channel, &message.to)
+        .ok_or_else(|| reject("this is not an e-mail address that mail can be sent to"))?;
+    let (said, files) = match &message.body {
+        Body::Text { markdown, files } => (markdown.clone(), files.as_slice()),
+        Body::Ask(question) => (ask_text(question), [].as_slice()),
+        Body::Card { title: Some(title), markdown } => {
+            (format!("**{title}**\n\n{markdown}"), [].as_slice())
+        }
+        Body::Card { title: None, markdown } => (markdown.clone(), [].as_slice()),
+        Body::Edit { .. } => return Err(reject("a mail that was sent cannot be changed")),
+        Body::React { .. } => return Err(reject("a mail cannot be reacted to")),
+    };
+    let letters = letters(threads, own, message, &place, (&said, files)).await?;
+    let mut first = None;
+    for (letter, place, known) in letters {
+        let mark = format!("sent:{}", letter.key);
+        if threads.store.get(&mark).await?.is_none() {
+            // Before it is sent, so that an answer finds its conversation whatever happens here.
+            threads.sent(&place, known, &letter.id).await?;
+            post.post(&letter).await?;
+            threads.store.put_for(&mark, "", SENT_FOR).await?;
+        }
+        first = first.or(PlatformMessageId::parse(letter.id).ok());
+    }
+    Ok(Receipt { id: first })
+}
+
+fn ask_text(question: &nanoclaw_channel::Question) -> String {
+    // Each line of it is a line for people, so it is no paragraph.
+    ask::text(question, &markdown::PLAIN).replace('\n', "  \n")
+}
+
+async fn letters(
+    threads: &Threads,
+    own: &Email,
+    message: &Outgoing,
+    place: &Place,
+    (said, files): (&str, &[OutFile]),
+) -> Result<Vec<(Letter, Place, Known)>, SendError> {
+    let (large, files): (Vec<_>, Vec<_>) =
+        files.iter().partition(|file| file.bytes.len() as u64 > FILES_MAX);
+    let mut said = said.to_owned();
+    for file in large {
+        let (name, of) = (safe_name(&file.name, "file", None), size(file.bytes.len() as u64));
+        let limit = size(FILES_MAX);
+        said +=
+            &format!("\n\n(The file `{name}` is not here: it has {of}, and a mail takes {limit}.)");
+    }
+    let mut place = place.clone();
+    let mut known = threads.known(&place).await?;
+    let mut all = Vec::new();
+    for (n, files) in batches(files).into_iter().enumerate() {
+        let key = if n == 0 { message.key.clone() } else { format!("{}#{n}", message.key) };
+        let hash = ids::digest(format!("{key} {}", place.email.as_str()).as_bytes());
+        let id = format!("nc-{}@{}", &hash[..32], own.domain());
+        let now = known.get_or_insert_with(|| Known { subject: subject(&said), ids: Vec::new() });
+        place.thread.get_or_insert_with(|| Thread::of(&id));
+        let said = if n == 0 { said.as_str() } else { "(More files.)" };
+        let letter = Letter {
+            to: place.email.clone(),
+            id: id.clone(),
+            key,
+            subject: if now.ids.is_empty() { now.subject.clone() } else { answer_to(&now.subject) },
+            references: now.ids.clone(),
+            text: plain(said),
+            html: pieces(said, Dialect::Html, usize::MAX, Unit::Bytes).concat(),
+            files,
+        };
+        all.push((letter, place.clone(), now.clone()));
+        now.ids.push(id);
+    }
+    Ok(all)
+}
+
+/// Files in mails that are not too large; there is always one mail.
+fn batches(files: Vec<&OutFile>) -> Vec<Vec<OutFile>> {
+    let mut all: Vec<Vec<OutFile>> = vec![Vec::new()];
+    let mut used = 0;
+    for file in files {
+        let own = file.bytes.len() as u64;
+        if used + own > FILES_MAX {
+            all.push(Vec::new());
+            used = 0;
+        }
+        used += own;
+        let name = safe_name(&file.name, "file", None);
+        let bytes = file.bytes.clone();
+        all.last_mut()
+            .into_iter()
+            .for_each(|last| last.push(OutFile { name: name.clone(), bytes: bytes.clone() }));
+    }
+    all
+}
+
+/// A subject for a conversation that begins here: the first words.
+fn subject(said: &str) -> String {
+    let text = plain(said);
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("A message");
+    if line.chars().count() <= SUBJECT_MAX {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(SUBJECT_MAX).collect();
+    let words = cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words);
+    format!("{words} …")
+}
+
+fn answer_to(subject: &str) -> String {
+    let is_answer = subject.get(..3).is_some_and(|re| re.eq_ignore_ascii_case("re:"));
+    if is_answer { subject.to_owned() } else { format!("Re: {subject}").trim_end().to_owned() }
+}
