@@ -2,6 +2,8 @@
 //!
 //! Needs the program (`bash channels/matrix/build.sh`) and the Python packages (`tests/tools.sh`).
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
 #[path = "peer/proxy.rs"]
 mod proxy;
 #[path = "peer/synapse.rs"]
