@@ -105,6 +105,7 @@ step_docker_package() {
 
 step_test_packages() {
   need python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || MISSING+=(python3-venv)
   need npm npm
   need debootstrap debootstrap
   need iptables iptables
@@ -208,6 +209,9 @@ step_start() {
   rm -f "$CHANGED"
 }
 
+# The adapter for Matrix, which is a program of its own.
+step_test_matrix() { bash channels/matrix/build.sh --tests; }
+
 step_test_tools() {
   "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
   # The servers of others that channels are tested against.
@@ -310,7 +314,8 @@ run_tests() {
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
-  export NANOCLAW="$TARGET/debug/nanoclaw"
+  step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
+  export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.
   export NANOCLAW_RUNNER="$RUNNER" NANOCLAW_TOOLS="$TARGET/tools"
