@@ -110,8 +110,16 @@ step_test_packages() {
   need iptables iptables
   need ip iproute2
   need ps procps
+  # Real mail servers: the tests start their own.
+  need dovecot dovecot-imapd
+  [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
+  python3 -c "import ensurepip" 2>/dev/null || MISSING+=(python3-venv)
   docker_answers || need dockerd docker.io
   install_missing
+  case " ${MISSING[*]} " in
+    # Debian starts it for the whole machine; nobody asked for that.
+    *" dovecot-imapd "*) as_root systemctl disable --now dovecot 2>/dev/null || true ;;
+  esac
   docker_answers || start_docker
 }
 
@@ -208,6 +216,12 @@ step_start() {
 
 step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
 
+step_test_mail() {
+  [ -x "$TARGET/tools/mail/bin/aiosmtpd" ] && { echo "it is there"; return 0; }
+  python3 -m venv "$TARGET/tools/mail"
+  "$TARGET/tools/mail/bin/pip" install -q aiosmtpd==1.4.6
+}
+
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
 
 # get_image NEXT: the image, from a registry or made here; NEXT `-` means that doing without it is fine.
@@ -303,6 +317,7 @@ run_tests() {
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
+  step "Mail server for tests" step_test_mail "bash nanoclaw.sh test"
   export NANOCLAW="$TARGET/debug/nanoclaw"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.
