@@ -113,8 +113,16 @@ step_test_packages() {
   need ps procps
   need emacs emacs-nox
   need emacsclient emacs-bin-common
+  # Real mail servers: the tests start their own.
+  need dovecot dovecot-imapd
+  [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
+  python3 -c "import ensurepip" 2>/dev/null || MISSING+=(python3-venv)
   docker_answers || need dockerd docker.io
   install_missing
+  case " ${MISSING[*]} " in
+    # Debian starts it for the whole machine; nobody asked for that.
+    *" dovecot-imapd "*) as_root systemctl disable --now dovecot 2>/dev/null || true ;;
+  esac
   docker_answers || start_docker
 }
 
@@ -219,6 +227,12 @@ step_test_tools() {
   for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
 }
 
+step_test_mail() {
+  [ -x "$TARGET/tools/mail/bin/aiosmtpd" ] && { echo "it is there"; return 0; }
+  python3 -m venv "$TARGET/tools/mail"
+  "$TARGET/tools/mail/bin/pip" install -q aiosmtpd==1.4.6
+}
+
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
 
 # get_image NEXT: the image, from a registry or made here; NEXT `-` means that doing without it is fine.
@@ -316,6 +330,8 @@ run_tests() {
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
   step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
   export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
+  step "Mail server for tests" step_test_mail "bash nanoclaw.sh test"
+  export NANOCLAW="$TARGET/debug/nanoclaw"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.
   export NANOCLAW_RUNNER="$RUNNER" NANOCLAW_TOOLS="$TARGET/tools"
