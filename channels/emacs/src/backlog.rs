@@ -55,7 +55,9 @@ fn retry(why: impl std::fmt::Display) -> SendError {
 
 impl Backlog {
     pub(crate) async fn load(store: Store, files: PathBuf) -> Result<Self, StartError> {
-        let broken = |e: &dyn std::fmt::Display| StartError::Broken(format!("the backlog was not read: {e}"));
+        let broken = |e: &dyn std::fmt::Display| {
+            StartError::Broken(format!("the backlog was not read: {e}"))
+        };
         let rows = store.list("out/").await.map_err(|e| broken(&e))?;
         let at = |key: &str| key.trim_start_matches("out/").parse().ok();
         let rows = rows.into_iter().filter_map(|(key, value)| Some((at(&key)?, value))).collect();
@@ -81,7 +83,8 @@ impl Backlog {
         }
         self.has_room()?;
         let last = lock(&self.rows).last_key_value().map_or(0, |(at, _)| *at);
-        entry.timestamp = SystemClock.now().as_millisecond().max(last + 1).max(*lock(&self.read) + 1);
+        entry.timestamp =
+            SystemClock.now().as_millisecond().max(last + 1).max(*lock(&self.read) + 1);
         let text = serde_json::to_string(&entry).map_err(retry)?;
         // Killed between the two, the same key adds it again: twice is better than never.
         self.store.put(&row(entry.timestamp), &text).await.map_err(retry)?;
@@ -189,7 +192,8 @@ impl Backlog {
         let folder = self.files.join(id).join(number.to_string());
         let file = folder.join(name);
         let path = file.clone();
-        let write = move || std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, bytes));
+        let write =
+            move || std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&file, bytes));
         tokio::task::spawn_blocking(write).await.map_err(retry)?.map_err(retry)?;
         Ok(path)
     }

@@ -18,7 +18,8 @@ use async_trait::async_trait;
 use backlog::Backlog;
 use nanoclaw_channel::{
     Address, Body, Capabilities, Channel, ChannelDef, Health, OutFile, Outgoing, PlatformId,
-    PlatformMessageId, Receipt, SendError, SettingSpec, Start, StartError, StartFuture, Started, Typing,
+    PlatformMessageId, Receipt, SendError, SettingSpec, Start, StartError, StartFuture, Started,
+    Typing,
 };
 use nanoclaw_kit::dialect::plain;
 use nanoclaw_kit::files::{safe_name, size};
@@ -44,7 +45,11 @@ pub const CHANNEL: ChannelDef = ChannelDef {
     name: "emacs",
     settings: &[
         setting("EMACS_CHANNEL_PORT", "The port on the loopback, 8766 if not set", false),
-        setting("EMACS_AUTH_TOKEN", "The token; if not set, one is made in data/channels/emacs/token", true),
+        setting(
+            "EMACS_AUTH_TOKEN",
+            "The token; if not set, one is made in data/channels/emacs/token",
+            true,
+        ),
         setting("EMACS_PLATFORM_ID", "What the chat is called, `default` if not set", false),
     ],
     start: |start| start_future(start),
@@ -104,10 +109,16 @@ async fn own_token(folder: &Path) -> Result<String, StartError> {
         std::io::Read::read_exact(&mut std::fs::File::open("/dev/urandom")?, &mut random)?;
         let token = nanoclaw_kit::sign::hex(&random);
         let mut new = std::fs::OpenOptions::new();
-        new.write(true).create(true).truncate(true).mode(0o600).open(&file)?.write_all(token.as_bytes())?;
+        new.write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&file)?
+            .write_all(token.as_bytes())?;
         Ok(token)
     };
-    let done = tokio::task::spawn_blocking(read).await.map_err(|e| StartError::Broken(e.to_string()))?;
+    let done =
+        tokio::task::spawn_blocking(read).await.map_err(|e| StartError::Broken(e.to_string()))?;
     done.map_err(|e| StartError::Broken(format!("data/channels/emacs/token cannot be used: {e}")))
 }
 
@@ -153,24 +164,38 @@ impl Channel for Emacs {
                 self.keep(&id, files, &mut entry).await?;
             }
             Body::Card { title, markdown } => {
-                let title = title.as_ref().map(|title| format!("**{title}**\n\n")).unwrap_or_default();
+                let title =
+                    title.as_ref().map(|title| format!("**{title}**\n\n")).unwrap_or_default();
                 entry.markdown = title + markdown;
             }
             Body::Edit { message, markdown } => {
-                entry = Entry { kind: Kind::Edit, id: message.to_string(), markdown: markdown.clone(), ..entry };
+                entry = Entry {
+                    kind: Kind::Edit,
+                    id: message.to_string(),
+                    markdown: markdown.clone(),
+                    ..entry
+                };
             }
             Body::React { message, emoji } => {
-                entry = Entry { kind: Kind::React, id: message.to_string(), text: emoji.clone(), ..entry };
+                entry = Entry {
+                    kind: Kind::React,
+                    id: message.to_string(),
+                    text: emoji.clone(),
+                    ..entry
+                };
             }
             Body::Ask(question) => {
                 entry.markdown = format!("**{}**\n\n{}", question.title, question.question);
                 let options = question.options.iter();
                 entry.options = options
-                    .map(|o| Option_ { label: nanoclaw_channel::markdown::printable_line(&o.label) })
+                    .map(|o| Option_ {
+                        label: nanoclaw_channel::markdown::printable_line(&o.label),
+                    })
                     .collect();
                 entry.question = Some(question.question_id.to_string());
                 let values = question.options.iter().map(|o| o.value.clone()).collect();
-                let offered = Offered { message: id.clone(), markdown: entry.markdown.clone(), values };
+                let offered =
+                    Offered { message: id.clone(), markdown: entry.markdown.clone(), values };
                 self.backlog.offer(question.question_id.as_str(), &offered).await?;
             }
         }
@@ -207,7 +232,8 @@ impl Emacs {
             let has = file.bytes.len() as u64;
             if has > FILE_OUT_MAX {
                 let (has, max) = (size(has), size(FILE_OUT_MAX));
-                entry.markdown += &format!("\n\n(`{name}` was not sent: it has {has}, and {max} is the most)");
+                entry.markdown +=
+                    &format!("\n\n(`{name}` was not sent: it has {has}, and {max} is the most)");
                 continue;
             }
             let path = self.backlog.file(id, n, &name, file.bytes.clone()).await?;

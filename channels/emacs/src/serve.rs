@@ -8,14 +8,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_channel::{
-    Address, Answer, AnswerOutcome, ChannelType, ChatKind, InFile, Inbound, Ingress, Mention, PlatformId,
-    PlatformMessageId, QuestionId, Quote, Sender,
+    Address, Answer, AnswerOutcome, ChannelType, ChatKind, InFile, Inbound, Ingress, Mention,
+    PlatformId, PlatformMessageId, QuestionId, Quote, Sender,
 };
+use nanoclaw_kit::Method;
 use nanoclaw_kit::dialect::plain;
 use nanoclaw_kit::files::{kind_of, safe_name, size};
 use nanoclaw_kit::sign::same;
 use nanoclaw_kit::webhook::{Handler, Hook, Reply};
-use nanoclaw_kit::Method;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +46,10 @@ impl Handler for Serve {
     async fn call(&self, call: Hook) -> Reply {
         let token = call.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
         if !token.is_some_and(|token| same(token.trim().as_bytes(), self.token.as_bytes())) {
-            return no(401, "the token is wrong; it is in data/channels/emacs/token of the install");
+            return no(
+                401,
+                "the token is wrong; it is in data/channels/emacs/token of the install",
+            );
         }
         match (&call.method, call.path.as_str()) {
             (&Method::POST, MESSAGE) => self.said(&call).await,
@@ -121,14 +124,18 @@ impl Serve {
             pairs.filter(|(key, _)| *key == name).find_map(|(_, value)| value.parse::<i64>().ok())
         };
         let since = number("since").unwrap_or(0);
-        let wait = Duration::from_secs(number("wait").unwrap_or(0).max(0).unsigned_abs()).min(WAIT_MAX);
+        let wait =
+            Duration::from_secs(number("wait").unwrap_or(0).max(0).unsigned_abs()).min(WAIT_MAX);
         self.backlog.has_read(since).await;
         let typed = self.backlog.is_typing();
         let something = async {
             loop {
                 let rung = self.backlog.bell.notified();
                 let entries = self.backlog.after(since);
-                if !entries.is_empty() || self.backlog.is_typing() != typed || self.backlog.has_ended() {
+                if !entries.is_empty()
+                    || self.backlog.is_typing() != typed
+                    || self.backlog.has_ended()
+                {
                     return entries;
                 }
                 rung.await;
@@ -138,7 +145,8 @@ impl Serve {
             Ok(entries) => entries,
             Err(_) => self.backlog.after(since),
         };
-        let entries: Vec<Value> = entries.iter().filter_map(|e| serde_json::from_str(e).ok()).collect();
+        let entries: Vec<Value> =
+            entries.iter().filter_map(|e| serde_json::from_str(e).ok()).collect();
         Reply::json(&json!({ "messages": entries, "typing": self.backlog.is_typing() }))
     }
 
@@ -158,7 +166,9 @@ impl Serve {
         let Some(value) = value(&offered.values) else { return no(404, "there is no such option") };
         let answer = Answer { question, value, channel, sender: self.sender() };
         let (word, markdown) = match self.ingress.answer(answer).await {
-            Ok(AnswerOutcome::Taken { label }) => (label.clone(), format!("{}\n\n**{label}**", offered.markdown)),
+            Ok(AnswerOutcome::Taken { label }) => {
+                (label.clone(), format!("{}\n\n**{label}**", offered.markdown))
+            }
             Ok(AnswerOutcome::Late) => {
                 let over = "This question is over.".to_owned();
                 (over.clone(), format!("{}\n\n{over}", offered.markdown))
@@ -168,7 +178,8 @@ impl Serve {
         };
         // The buttons go: there is nothing to choose any more.
         let text = plain(&markdown);
-        let entry = Entry { kind: Kind::Edit, id: offered.message, text, markdown, ..Entry::default() };
+        let entry =
+            Entry { kind: Kind::Edit, id: offered.message, text, markdown, ..Entry::default() };
         let key = format!("answered {} {word}", answered.question);
         if let Err(e) = self.backlog.add(&key, entry).await {
             tracing::warn!("an answered question still shows its buttons: {e}");

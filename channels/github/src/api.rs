@@ -61,7 +61,13 @@ impl Api {
     pub(crate) fn new(base: &str, token: String) -> Result<Self, StartError> {
         let base = Url::parse(&format!("{}/", base.trim_end_matches('/')))
             .map_err(|e| StartError::Broken(format!("GITHUB_API_URL is no URL: {e}")))?;
-        Ok(Self { http: http::client()?, base, token, heard: Mutex::default(), etags: Mutex::default() })
+        Ok(Self {
+            http: http::client()?,
+            base,
+            token,
+            heard: Mutex::default(),
+            etags: Mutex::default(),
+        })
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failed> {
@@ -118,7 +124,10 @@ impl Api {
         body: Option<&serde_json::Value>,
         etag: Option<&str>,
     ) -> Result<(HeaderMap, bytes::Bytes), Failed> {
-        let url = self.base.join(path).map_err(|e| Failed::unclear(SendError::Reject { why: e.to_string() }))?;
+        let url = self
+            .base
+            .join(path)
+            .map_err(|e| Failed::unclear(SendError::Reject { why: e.to_string() }))?;
         let mut request = self.http.request(method, url).bearer_auth(&self.token).timeout(PATIENCE);
         request = request.header("accept", "application/vnd.github+json");
         request = request.header("x-github-api-version", "2022-11-28");
@@ -157,19 +166,28 @@ fn sort(status: StatusCode, headers: &HeaderMap, said: &str, now: Timestamp) -> 
     let why = format!("GitHub answered {}: {said}", status.as_u16());
     let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<i64>().ok();
     if matches!(status.as_u16(), 403 | 429) {
-        let reset = number("x-ratelimit-reset").filter(|_| number("x-ratelimit-remaining") == Some(0));
-        let reset = reset.map(|at| Duration::from_secs(u64::try_from(at - now.as_second()).unwrap_or(1).clamp(1, 3600)));
+        let reset =
+            number("x-ratelimit-reset").filter(|_| number("x-ratelimit-remaining") == Some(0));
+        let reset = reset.map(|at| {
+            Duration::from_secs(u64::try_from(at - now.as_second()).unwrap_or(1).clamp(1, 3600))
+        });
         let after = http::retry_after(headers).or(reset);
         if after.is_some() || status.as_u16() == 429 || said.to_lowercase().contains("rate limit") {
             return SendError::Retry { after: after.or(Some(PAUSE)), why };
         }
     }
     match status.as_u16() {
-        401 => SendError::Broken { why: format!("{why}. Make a new token, put it into .env as GITHUB_TOKEN, and restart") },
-        403 => SendError::Reject {
-            why: format!("{why}. The token needs read and write access to issues and pull requests of this repository"),
+        401 => SendError::Broken {
+            why: format!("{why}. Make a new token, put it into .env as GITHUB_TOKEN, and restart"),
         },
-        404 => SendError::Reject { why: format!("{why}. It is gone, or the token may not see this repository") },
+        403 => SendError::Reject {
+            why: format!(
+                "{why}. The token needs read and write access to issues and pull requests of this repository"
+            ),
+        },
+        404 => SendError::Reject {
+            why: format!("{why}. It is gone, or the token may not see this repository"),
+        },
         _ => http::sort(status, headers, why),
     }
 }

@@ -31,13 +31,16 @@ impl Handler for Webhook {
         if kind == "ping" {
             return Reply::ok();
         }
-        let form = hook.header("content-type").is_some_and(|t| t.starts_with("application/x-www-form"));
+        let form =
+            hook.header("content-type").is_some_and(|t| t.starts_with("application/x-www-form"));
         if form {
             // Said in words, because GitHub shows them to who set it up.
             let body = b"set the content type of this webhook to application/json".to_vec();
             return Reply { body, ..Reply::status(415) };
         }
-        let Ok(delivery) = serde_json::from_slice::<Delivery>(&hook.body) else { return Reply::status(400) };
+        let Ok(delivery) = serde_json::from_slice::<Delivery>(&hook.body) else {
+            return Reply::status(400);
+        };
         let Some(event) = event(kind, delivery) else { return Reply::ok() };
         match self.hub.hear(event).await {
             true => Reply::ok(),
@@ -61,7 +64,9 @@ impl Hub {
             }
         }
         let Ok(kept) = self.store.list("kept:").await else { return false };
-        let next = kept.last().and_then(|(key, _)| key["kept:".len()..].parse::<u64>().ok()).unwrap_or(0) + 1;
+        let next =
+            kept.last().and_then(|(key, _)| key["kept:".len()..].parse::<u64>().ok()).unwrap_or(0)
+                + 1;
         let Ok(text) = serde_json::to_string(&event) else { return false };
         kept.len() < KEPT_MAX && self.store.put(&format!("kept:{next:020}"), &text).await.is_ok()
     }
@@ -71,7 +76,9 @@ impl Hub {
         for (key, text) in self.store.list("kept:").await.map_err(|e| e.to_string())? {
             match serde_json::from_str::<Event>(&text) {
                 Ok(event) => self.take(&event).await.map_err(|e| e.to_string())?,
-                Err(error) => tracing::warn!(channel = NAME, %error, "a kept event cannot be read any more"),
+                Err(error) => {
+                    tracing::warn!(channel = NAME, %error, "a kept event cannot be read any more");
+                }
             }
             self.store.delete(&key).await.map_err(|e| e.to_string())?;
         }

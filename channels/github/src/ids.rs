@@ -55,7 +55,8 @@ impl Spot {
     /// Reads it back; the error is for people.
     pub(crate) fn parse(at: &Address) -> Result<Self, String> {
         let chat = at.platform_id.as_str();
-        let bad = |what: &str| format!("{what:?} is no GitHub address; it looks like github:owner/repo");
+        let bad =
+            |what: &str| format!("{what:?} is no GitHub address; it looks like github:owner/repo");
         let repo = repo_of(chat).ok_or_else(|| bad(chat))?.to_owned();
         let Some(thread) = &at.thread_id else { return Ok(Self { repo, thread: None }) };
         let rest = thread.as_str().strip_prefix(chat).and_then(|rest| rest.strip_prefix(':'));
@@ -68,7 +69,12 @@ impl Spot {
             }
             _ => None,
         };
-        Ok(Self { repo, thread: Some(thread.ok_or_else(|| bad(at.thread_id.as_ref().map_or("", AsRef::as_ref)))?) })
+        Ok(Self {
+            repo,
+            thread: Some(
+                thread.ok_or_else(|| bad(at.thread_id.as_ref().map_or("", AsRef::as_ref)))?,
+            ),
+        })
     }
 }
 

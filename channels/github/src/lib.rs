@@ -47,16 +47,32 @@ const HISTORY_PAGES: usize = 10;
 pub const CHANNEL: ChannelDef = ChannelDef {
     name: NAME,
     settings: &[
-        setting("GITHUB_TOKEN", true, true, "A token of the agent's own account: issues and pull requests, read and write"),
-        setting("GITHUB_REPOS", false, false, "Repositories to read, as owner/name, with commas; not needed with a webhook"),
-        setting("GITHUB_WEBHOOK_SECRET", true, false, "The secret of the webhook, if GitHub can reach this machine"),
-        setting("GITHUB_API_URL", false, false, "Where the REST API is, if not at https://api.github.com"),
+        SettingSpec {
+            required: true,
+            secret: true,
+            ..setting(
+                "GITHUB_TOKEN",
+                "A token of the agent's own account: issues and pull requests, read and write",
+            )
+        },
+        setting(
+            "GITHUB_REPOS",
+            "Repositories to read, as owner/name, with commas; not needed with a webhook",
+        ),
+        SettingSpec {
+            secret: true,
+            ..setting(
+                "GITHUB_WEBHOOK_SECRET",
+                "The secret of the webhook, if GitHub can reach this machine",
+            )
+        },
+        setting("GITHUB_API_URL", "Where the REST API is, if not at https://api.github.com"),
     ],
     start: |start| Box::pin(begin(start)),
 };
 
-const fn setting(name: &'static str, secret: bool, required: bool, what: &'static str) -> SettingSpec {
-    SettingSpec { name, what, required, secret }
+const fn setting(name: &'static str, what: &'static str) -> SettingSpec {
+    SettingSpec { name, what, required: false, secret: false }
 }
 
 /// What all parts of the adapter share.
@@ -98,7 +114,8 @@ async fn begin(start: Start) -> Started {
         behind: Notify::new(),
         turn: tokio::sync::Mutex::default(),
     });
-    for repo in repos.iter().flat_map(|all| all.split(',')).map(str::trim).filter(|r| !r.is_empty()) {
+    for repo in repos.iter().flat_map(|all| all.split(',')).map(str::trim).filter(|r| !r.is_empty())
+    {
         hub.watch(repo).await?;
     }
     let (mount, every) = match secret {
@@ -118,7 +135,8 @@ async fn begin(start: Start) -> Started {
 impl Hub {
     /// Begins to read a repository, under the name that GitHub itself writes.
     async fn watch(&self, repo: &str) -> Result<(), StartError> {
-        let unusable = |why: &str| StartError::Broken(format!("GITHUB_REPOS names {repo:?}: {why}"));
+        let unusable =
+            |why: &str| StartError::Broken(format!("GITHUB_REPOS names {repo:?}: {why}"));
         if !is_repo(repo) {
             return Err(unusable("it should look like owner/name"));
         }
@@ -132,7 +150,12 @@ impl Hub {
     }
 
     /// What was said in a thread before a post, the oldest first.
-    async fn before(&self, spot: &Spot, before: Post, max: usize) -> Result<Vec<Inbound>, api::Failed> {
+    async fn before(
+        &self,
+        spot: &Spot,
+        before: Post,
+        max: usize,
+    ) -> Result<Vec<Inbound>, api::Failed> {
         let (repo, Some(thread)) = (&spot.repo, spot.thread) else { return Ok(Vec::new()) };
         let mut all: Vec<Remark> = Vec::new();
         let n = thread.number();

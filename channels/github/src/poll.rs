@@ -77,6 +77,8 @@ impl Hub {
                 }
                 Err(failed) => {
                     self.is_behind.store(true, Ordering::SeqCst);
+                    // What was read of the others was not taken.
+                    self.api.forget();
                     return Err(failed.error);
                 }
             }
@@ -103,7 +105,9 @@ impl Hub {
         }
         for (cursor, remark) in &events {
             let before = self.store.get(cursor).await.map_err(|e| words(&e))?;
-            let newer = before.and_then(|at| at.parse::<Timestamp>().ok()).is_none_or(|at| at < remark.updated);
+            let newer = before
+                .and_then(|at| at.parse::<Timestamp>().ok())
+                .is_none_or(|at| at < remark.updated);
             if newer {
                 self.store.put(cursor, &remark.updated.to_string()).await.map_err(|e| words(&e))?;
             }
@@ -124,7 +128,10 @@ impl Hub {
         all.extend(comments.into_iter().filter_map(|comment| {
             let number = last_number(comment.issue_url.as_deref()?)?;
             let pull = comment.html_url.contains("/pull/");
-            Some((format!("cursor:{repo}:issues/comments"), Remark::comment(repo, comment, number, pull)?))
+            Some((
+                format!("cursor:{repo}:issues/comments"),
+                Remark::comment(repo, comment, number, pull)?,
+            ))
         }));
         let reviews: Vec<Comment> = self.list(repo, "pulls/comments", "", begin).await?;
         all.extend(reviews.into_iter().filter_map(|comment| {

@@ -30,8 +30,14 @@ pub(crate) struct Remark {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Event {
     Said(Remark),
-    Edited { remark: Remark, by: Account },
-    Deleted { remark: Remark, by: Account },
+    Edited {
+        remark: Remark,
+        by: Account,
+    },
+    Deleted {
+        remark: Remark,
+        by: Account,
+    },
     /// Found in a list: new, changed, or neither.
     Found(Remark),
 }
@@ -189,9 +195,17 @@ impl Hub {
         read.filter(|inbound| !inbound.text.is_empty())
     }
 
-    async fn change(&self, of: &Remark, kind: &str, by: &Account, what: What) -> Result<(), IngressError> {
+    async fn change(
+        &self,
+        of: &Remark,
+        kind: &str,
+        by: &Account,
+        what: What,
+    ) -> Result<(), IngressError> {
         let id = format!("{kind}:{}:{}:{}", of.post, of.updated.as_second(), hash(&of.text));
-        let (Ok(at), Ok(id), Ok(message)) = (of.spot().address(), PlatformMessageId::parse(id), of.post.id()) else {
+        let (Ok(at), Ok(id), Ok(message)) =
+            (of.spot().address(), PlatformMessageId::parse(id), of.post.id())
+        else {
             return Ok(());
         };
         let sender = Some(sender(by));

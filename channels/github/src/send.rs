@@ -40,17 +40,23 @@ impl Hub {
     pub(crate) async fn deliver(&self, message: &Outgoing) -> Result<Receipt, SendError> {
         let spot = Spot::parse(&message.to).map_err(|why| SendError::Reject { why })?;
         match &message.body {
-            Body::Text { markdown, files } => self.say(&spot, &message.key, &with_files(markdown, files)).await,
+            Body::Text { markdown, files } => {
+                self.say(&spot, &message.key, &with_files(markdown, files)).await
+            }
             Body::Card { title, markdown } => {
                 let title = title.as_ref().map(|t| format!("**{t}**\n\n")).unwrap_or_default();
                 self.say(&spot, &message.key, &format!("{title}{markdown}")).await
             }
-            Body::Ask(question) => self.say(&spot, &message.key, &ask::text(question, &PLAIN)).await,
+            Body::Ask(question) => {
+                self.say(&spot, &message.key, &numbered(&ask::text(question, &PLAIN))).await
+            }
             Body::Edit { message: id, markdown } => {
                 let post = post(id.as_str())?;
                 self.edit(&spot, &message.key, post, markdown).await
             }
-            Body::React { message: id, emoji } => self.react(&spot, post(id.as_str())?, emoji).await,
+            Body::React { message: id, emoji } => {
+                self.react(&spot, post(id.as_str())?, emoji).await
+            }
         }
     }
 
@@ -61,7 +67,13 @@ impl Hub {
         receipt(progress.sent.first())
     }
 
-    async fn edit(&self, spot: &Spot, key: &str, post: Post, markdown: &str) -> Result<Receipt, SendError> {
+    async fn edit(
+        &self,
+        spot: &Spot,
+        key: &str,
+        post: Post,
+        markdown: &str,
+    ) -> Result<Receipt, SendError> {
         let mut all = bodies(markdown);
         let first = if all.is_empty() { String::new() } else { all.remove(0) };
         self.update(spot, post, &first).await?;
@@ -74,7 +86,9 @@ impl Hub {
         }
         for post in rest.split_off(all.len()) {
             match self.api.delete(&post.path(&spot.repo)).await {
-                Err(failed) if failed.status.is_none_or(|s| s.as_u16() != 404) => return Err(failed.error),
+                Err(failed) if failed.status.is_none_or(|s| s.as_u16() != 404) => {
+                    return Err(failed.error);
+                }
                 _ => {}
             }
         }
@@ -151,16 +165,22 @@ impl Hub {
         Ok(())
     }
 
-    async fn post_one(&self, repo: &str, thread: Option<Thread>, body: &str) -> Result<Post, Failed> {
+    async fn post_one(
+        &self,
+        repo: &str,
+        thread: Option<Thread>,
+        body: &str,
+    ) -> Result<Post, Failed> {
         let (path, json) = match thread {
             // A repository is no place to talk in; an issue in it is.
             None => (format!("repos/{repo}/issues"), json!({ "title": title(body), "body": body })),
             Some(Thread::Issue(n) | Thread::Pull(n)) => {
                 (format!("repos/{repo}/issues/{n}/comments"), json!({ "body": body }))
             }
-            Some(Thread::Review { pull, root }) => {
-                (format!("repos/{repo}/pulls/{pull}/comments/{root}/replies"), json!({ "body": body }))
-            }
+            Some(Thread::Review { pull, root }) => (
+                format!("repos/{repo}/pulls/{pull}/comments/{root}/replies"),
+                json!({ "body": body }),
+            ),
         };
         let made: Made = self.api.send(Method::POST, &path, &json).await?;
         Ok(match thread {
@@ -180,7 +200,9 @@ impl Hub {
     ) -> Result<Option<Post>, SendError> {
         let since = since.checked_sub(SKEW).unwrap_or(since).strftime("%Y-%m-%dT%H:%M:%SZ");
         let list = match thread {
-            None => format!("issues?state=all&sort=updated&direction=desc&creator={}&", self.me.login),
+            None => {
+                format!("issues?state=all&sort=updated&direction=desc&creator={}&", self.me.login)
+            }
             Some(Thread::Issue(n) | Thread::Pull(n)) => format!("issues/{n}/comments?"),
             Some(Thread::Review { pull, .. }) => format!("pulls/{pull}/comments?"),
         };
@@ -228,13 +250,15 @@ impl Hub {
     }
 
     async fn save(&self, key: &str, progress: &Progress) -> Result<(), SendError> {
-        let text = serde_json::to_string(progress).map_err(|e| SendError::Reject { why: e.to_string() })?;
+        let text = serde_json::to_string(progress)
+            .map_err(|e| SendError::Reject { why: e.to_string() })?;
         Ok(self.store.put_for(&format!("out:{key}"), &text, MEMORY).await?)
     }
 }
 
 fn post(id: &str) -> Result<Post, SendError> {
-    Post::parse(id).ok_or_else(|| SendError::Reject { why: format!("{id:?} is no comment of GitHub's") })
+    Post::parse(id)
+        .ok_or_else(|| SendError::Reject { why: format!("{id:?} is no comment of GitHub's") })
 }
 
 fn receipt(first: Option<&Post>) -> Result<Receipt, SendError> {
@@ -248,8 +272,22 @@ fn bodies(markdown: &str) -> Vec<String> {
 
 /// GitHub takes files from browsers only.
 fn with_files(markdown: &str, files: &[OutFile]) -> String {
-    let note = |file: &OutFile| format!("\n\n(The file `{}` was not sent: GitHub takes files from browsers only.)", file.name.replace('`', "'"));
+    let note = |file: &OutFile| {
+        format!(
+            "\n\n(The file `{}` was not sent: GitHub takes files from browsers only.)",
+            file.name.replace('`', "'")
+        )
+    };
     files.iter().fold(markdown.to_owned(), |all, file| all + &note(file))
+}
+
+/// The numbers of options stay as they are typed: as a list, GitHub would write them in another way.
+fn numbered(text: &str) -> String {
+    let line = |line: &str| match line.trim_start().split_once(") ") {
+        Some((n, label)) if n.parse::<usize>().is_ok() => format!("{n}\\) {label}"),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A comment in HTML, which GitHub does not show. It stands first, where no open code can swallow it.
@@ -266,7 +304,12 @@ fn rest_of(repo: &str, first: Post) -> String {
 /// The first line as the title of an issue; the text has it too, so nothing is lost.
 fn title(body: &str) -> String {
     let plain = nanoclaw_kit::dialect::plain(body.split_once('\n').map_or(body, |(_, text)| text));
-    let line = plain.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("A message").to_owned();
+    let line = plain
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("A message")
+        .to_owned();
     let short: String = line.chars().take(TITLE_MAX).collect();
     if short.len() < line.len() { format!("{short}…") } else { short }
 }

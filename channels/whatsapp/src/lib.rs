@@ -21,8 +21,8 @@ use async_trait::async_trait;
 use line::Line;
 use nanoclaw_channel::split::Unit;
 use nanoclaw_channel::{
-    Address, Capabilities, Channel, ChannelDef, Outgoing, PlatformId, Receipt, SendError, SettingSpec,
-    Start, StartFuture, Started, Typing,
+    Address, Capabilities, Channel, ChannelDef, Outgoing, PlatformId, Receipt, SendError,
+    SettingSpec, Start, StartFuture, Started, Typing,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,8 +34,14 @@ const START_WAIT: Duration = Duration::from_secs(20);
 pub const CHANNEL: ChannelDef = ChannelDef {
     name: "whatsapp",
     settings: &[
-        setting("WHATSAPP_PHONE", "The account's phone number, to link it by typing a code instead of scanning one"),
-        setting("ASSISTANT_HAS_OWN_NUMBER", "true if the account is the agent's alone; else the agent signs with its name"),
+        setting(
+            "WHATSAPP_PHONE",
+            "The account's phone number, to link it by typing a code instead of scanning one",
+        ),
+        setting(
+            "ASSISTANT_HAS_OWN_NUMBER",
+            "true if the account is the agent's alone; else the agent signs with its name",
+        ),
         setting("ASSISTANT_NAME", "What the agent is called"),
         setting("WHATSAPP_BASE_URL", "Stands in for WhatsApp's servers, for tests"),
     ],
@@ -89,13 +95,17 @@ impl Channel for WhatsApp {
     }
 
     async fn typing(&self, to: &Address, typing: Typing) {
-        let (Ok(client), Ok(chat)) = (self.line.client(), ids::parse(to.platform_id.as_str())) else { return };
+        let (Ok(client), Ok(chat)) = (self.line.client(), ids::parse(to.platform_id.as_str()))
+        else {
+            return;
+        };
         // WhatsApp tells people that somebody types only while that somebody is online, and a phone is
         // silent while another device of its account is.
         let done = match typing {
             Typing::On => {
                 let online = client.presence().set_available().await.map_err(|e| e.to_string());
-                online.and(client.chatstate().send_composing(&chat).await.map_err(|e| e.to_string()))
+                online
+                    .and(client.chatstate().send_composing(&chat).await.map_err(|e| e.to_string()))
             }
             Typing::Off => {
                 let paused = client.chatstate().send_paused(&chat).await.map_err(|e| e.to_string());

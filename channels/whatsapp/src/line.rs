@@ -28,6 +28,7 @@ use tokio::sync::{oneshot, watch};
 use whatsapp_rust::pair_code::PairCodeOptions;
 use whatsapp_rust::prelude::{Bot, Client, Event, EventHandler};
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
+use whatsapp_rust::wacore::store::DevicePropsOverride;
 
 const AGAIN_FIRST: Duration = Duration::from_secs(3);
 const AGAIN_MAX: Duration = Duration::from_secs(300);
@@ -79,7 +80,8 @@ impl Line {
         report: Report,
         setting: &Setting,
     ) -> Result<Arc<Self>, StartError> {
-        let yes = |name: &str| setting(name).is_some_and(|v| matches!(v.as_str(), "1" | "true" | "yes"));
+        let yes =
+            |name: &str| setting(name).is_some_and(|v| matches!(v.as_str(), "1" | "true" | "yes"));
         let phone = setting("WHATSAPP_PHONE").or_else(|| setting("WHATSAPP_PHONE_NUMBER"));
         let digits = |phone: String| phone.chars().filter(char::is_ascii_digit).collect::<String>();
         Ok(Arc::new(Self {
@@ -102,7 +104,8 @@ impl Line {
     /// Waits until the line is up or waits for a person; fails if neither comes to be within `wait`.
     pub(crate) async fn settled(&self, wait: Duration) -> Result<(), StartError> {
         let mut health = self.health.subscribe();
-        let settled = health.wait_for(|h| h.as_ref().is_some_and(|h| !matches!(h, Health::Reconnecting { .. })));
+        let settled = health
+            .wait_for(|h| h.as_ref().is_some_and(|h| !matches!(h, Health::Reconnecting { .. })));
         match tokio::time::timeout(wait, settled).await {
             Ok(Ok(health)) => match &*health {
                 Some(Health::Broken { why }) => Err(StartError::Broken(why.clone())),
@@ -134,7 +137,10 @@ impl Line {
             Some(Health::Up | Health::Reconnecting { .. }) | None => {}
         }
         let client = lock(&self.client).clone().filter(|client| client.is_logged_in());
-        client.ok_or_else(|| SendError::Retry { after: None, why: "WhatsApp is not connected".into() })
+        client.ok_or_else(|| SendError::Retry {
+            after: None,
+            why: "WhatsApp is not connected".into(),
+        })
     }
 
     /// Hears WhatsApp's word about a message.
@@ -162,7 +168,9 @@ impl Line {
                 Some(End::LoggedOut) => {
                     // The keys open nothing any more; the next session makes new ones and shows a code.
                     if let Err(e) = self.store.forget_device().await {
-                        self.tell(Health::Reconnecting { why: format!("the device was not forgotten: {e}") });
+                        self.tell(Health::Reconnecting {
+                            why: format!("the device was not forgotten: {e}"),
+                        });
                     }
                 }
                 Some(End::Stuck(health)) => return self.tell(health),
@@ -184,12 +192,15 @@ impl Line {
             .with_http_client(self.web.clone())
             .with_inbound_durability_hook(Inbox(Arc::downgrade(self)))
             .with_event_handler(Ears(Arc::downgrade(self)))
+            // What the phone lists under its linked devices.
+            .with_device_props(DevicePropsOverride::new().with_os("NanoClaw"))
             .skip_history_sync();
         if let Some(phone) = &self.phone
             && !self.store.is_linked().await
         {
             let phone_number = phone.clone();
-            bot = bot.with_pair_code(PairCodeOptions { phone_number, ..PairCodeOptions::default() });
+            bot =
+                bot.with_pair_code(PairCodeOptions { phone_number, ..PairCodeOptions::default() });
         }
         let bot = bot.build().await.map_err(|e| format!("WhatsApp's client did not start: {e}"))?;
         *lock(&self.client) = Some(bot.client());
@@ -244,10 +255,14 @@ impl Line {
             }
             Event::Disconnected(lost) => {
                 self.connections.fetch_add(1, SeqCst);
-                self.tell(Health::Reconnecting { why: format!("the connection was lost: {}", lost.reason) });
+                self.tell(Health::Reconnecting {
+                    why: format!("the connection was lost: {}", lost.reason),
+                });
             }
             Event::PairingQrCode(qr) if self.phone.is_none() => match picture(&qr.code) {
-                Some(picture) => self.ask(&format!("and scan this code (a new one comes every minute):\n\n{picture}")),
+                Some(picture) => self.ask(&format!(
+                    "and scan this code (a new one comes every minute):\n\n{picture}"
+                )),
                 None => self.ask("but the code was too long to show; restart"),
             },
             Event::PairingCode(code) => {
@@ -255,7 +270,10 @@ impl Line {
                 self.renew(code.timeout);
             }
             Event::PairingCodeError(e) => {
-                self.ask(&format!("but WhatsApp gave no code: {}; another one is asked for", e.error));
+                self.ask(&format!(
+                    "but WhatsApp gave no code: {}; another one is asked for",
+                    e.error
+                ));
                 self.renew(e.backoff.unwrap_or(AGAIN_MAX));
             }
             Event::LoggedOut(_) => {
@@ -265,7 +283,9 @@ impl Line {
                 self.tell(Health::Needs { what: what.into() });
             }
             Event::StreamReplaced(_) => self.ended(End::Stuck(Health::Needs {
-                what: "Another program took over this WhatsApp device. Stop it, then restart this one".into(),
+                what:
+                    "Another program took over this WhatsApp device. Stop it, then restart this one"
+                        .into(),
             })),
             Event::TemporaryBan(ban) => self.ended(stuck(format!(
                 "WhatsApp closed this account for {} minutes: {}",
@@ -273,13 +293,17 @@ impl Line {
                 ban.code
             ))),
             Event::ClientOutdated(_) => {
-                self.ended(stuck("WhatsApp refuses this version of its protocol; install an update".into()));
+                self.ended(stuck(
+                    "WhatsApp refuses this version of its protocol; install an update".into(),
+                ));
             }
             Event::ConnectFailure(no) => {
                 let why = format!("WhatsApp refused the connection: {:?}", no.reason);
                 self.tell(Health::Reconnecting { why });
             }
-            Event::Messages(batch) if !batch.hook_committed => self.recovered(batch.iter().cloned().collect()),
+            Event::Messages(batch) if !batch.hook_committed => {
+                self.recovered(batch.iter().cloned().collect())
+            }
             _ => {}
         }
     }

@@ -50,7 +50,10 @@ pub(crate) fn read(message: &wa::Message) -> Option<Event<'_>> {
         };
     }
     if let Some(reaction) = message.reaction_message.as_option() {
-        return Some(Event::Reacted(reaction.key.as_option()?, reaction.text.as_deref().unwrap_or("")));
+        return Some(Event::Reacted(
+            reaction.key.as_option()?,
+            reaction.text.as_deref().unwrap_or(""),
+        ));
     }
     words(message).map(Event::Said)
 }
@@ -76,7 +79,8 @@ fn media(m: &wa::Message) -> Option<Words<'_>> {
     macro_rules! file {
         ($field:ident, $kind:literal, |$it:ident| $name:expr, $caption:expr $(,)?) => {
             if let Some($it) = m.$field.as_option() {
-                let file = File { kind: $kind, name: $name, mime: $it.mimetype.as_deref(), media: $it };
+                let file =
+                    File { kind: $kind, name: $name, mime: $it.mimetype.as_deref(), media: $it };
                 let text: Option<&str> = $caption;
                 return Some(Words {
                     text: text.unwrap_or_default().to_owned(),
@@ -105,7 +109,10 @@ fn described(m: &wa::Message) -> Option<Words<'_>> {
     let (text, context) = if let Some(it) = m.location_message.as_option() {
         let place = format!("{}, {}", it.degrees_latitude?, it.degrees_longitude?);
         let parts = [it.name.as_deref(), it.address.as_deref(), Some(&place)];
-        (format!("[location: {}]", parts.into_iter().flatten().collect::<Vec<_>>().join(", ")), &it.context_info)
+        (
+            format!("[location: {}]", parts.into_iter().flatten().collect::<Vec<_>>().join(", ")),
+            &it.context_info,
+        )
     } else if let Some(it) = m.live_location_message.as_option() {
         let place = (it.degrees_latitude?, it.degrees_longitude?);
         (format!("[live location: {}, {}]", place.0, place.1), &it.context_info)
@@ -115,8 +122,12 @@ fn described(m: &wa::Message) -> Option<Words<'_>> {
         (it.contacts.iter().map(contact).collect::<Vec<_>>().join("\n"), &it.context_info)
     } else if let Some(it) = poll(m) {
         let options = it.options.iter().filter_map(|o| o.option_name.as_deref());
-        let lines: Vec<String> = options.enumerate().map(|(n, o)| format!("  {}) {o}", n + 1)).collect();
-        (format!("[poll: {}]\n{}", it.name.as_deref().unwrap_or(""), lines.join("\n")), &it.context_info)
+        let lines: Vec<String> =
+            options.enumerate().map(|(n, o)| format!("  {}) {o}", n + 1)).collect();
+        (
+            format!("[poll: {}]\n{}", it.name.as_deref().unwrap_or(""), lines.join("\n")),
+            &it.context_info,
+        )
     } else {
         return None;
     };
@@ -125,7 +136,8 @@ fn described(m: &wa::Message) -> Option<Words<'_>> {
 
 fn contact(it: &wa::message::ContactMessage) -> String {
     let card = it.vcard.as_deref().unwrap_or("");
-    let numbers = card.lines().filter(|line| line.contains("TEL")).filter_map(|l| l.rsplit(':').next());
+    let numbers =
+        card.lines().filter(|line| line.contains("TEL")).filter_map(|l| l.rsplit(':').next());
     let name = it.display_name.as_deref().unwrap_or("");
     format!("[contact: {}]", [name].into_iter().chain(numbers).collect::<Vec<_>>().join(", "))
 }

@@ -7,8 +7,8 @@ use crate::read::{Event, File, Words, read};
 use crate::store::Said;
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{
-    Address, Change, ChatKind, InFile, Inbound, IngressError, Mention,
-    PlatformMessageId, Quote, Sender, What,
+    Address, Change, ChatKind, InFile, Inbound, IngressError, Mention, PlatformMessageId, Quote,
+    Sender, What,
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::{safe_name, size};
@@ -28,7 +28,11 @@ pub(crate) struct Inbox(pub(crate) Weak<Line>);
 
 #[whatsapp_rust::async_trait]
 impl InboundDurabilityHook for Inbox {
-    async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> anyhow::Result<()> {
+    async fn on_messages(
+        &self,
+        client: Arc<Client>,
+        batch: &[InboundMessage],
+    ) -> anyhow::Result<()> {
         let Some(line) = self.0.upgrade() else { anyhow::bail!("the channel ends") };
         for message in batch {
             line.take(&client, &message.message, &message.info).await?;
@@ -110,7 +114,8 @@ impl Line {
             What::Reacted { .. } => false,
         };
         if authors
-            && let Some(said) = self.store.said(place.at.platform_id.as_str(), message.as_str()).await
+            && let Some(said) =
+                self.store.said(place.at.platform_id.as_str(), message.as_str()).await
             && (said.me || said.who != place.sender.handle)
         {
             return None;
@@ -121,14 +126,20 @@ impl Line {
 
     /// A reaction; WhatsApp does not say which one is taken back.
     async fn reaction(&self, place: &Place, key: &wa::MessageKey, emoji: &str) -> What {
-        let was = self.store.reaction(key.id.as_deref().unwrap_or(""), &place.sender.handle, emoji).await;
+        let was =
+            self.store.reaction(key.id.as_deref().unwrap_or(""), &place.sender.handle, emoji).await;
         match emoji {
             "" => What::Reacted { emoji: was.unwrap_or_default(), removed: true },
             emoji => What::Reacted { emoji: emoji.to_owned(), removed: false },
         }
     }
 
-    async fn said(&self, client: &Client, words: &Words<'_>, place: Place) -> Result<Option<Gift>, IngressError> {
+    async fn said(
+        &self,
+        client: &Client,
+        words: &Words<'_>,
+        place: Place,
+    ) -> Result<Option<Gift>, IngressError> {
         let chat = place.at.platform_id.as_str();
         let quoted = words.context.filter(|c| c.stanza_id.is_some());
         let answered = match quoted.and_then(|c| c.stanza_id.as_deref()) {
@@ -182,11 +193,14 @@ impl Line {
         let kind = if source.chat.is_group() { ChatKind::Group } else { ChatKind::Direct };
         if source.is_from_me {
             let to_self = kind == ChatKind::Direct && is_me(client, &source.chat);
-            if !to_self || self.store.said(platform_id.as_str(), &info.id).await.is_some_and(|s| s.me) {
+            if !to_self
+                || self.store.said(platform_id.as_str(), &info.id).await.is_some_and(|s| s.me)
+            {
                 return None;
             }
         }
-        let handle = canonical(client, &source.sender, source.sender_alt.as_ref()).await.to_non_ad_string();
+        let handle =
+            canonical(client, &source.sender, source.sender_alt.as_ref()).await.to_non_ad_string();
         let name = Some(info.push_name.trim()).filter(|name| !name.is_empty());
         let name = self.store.name(&handle, name).await;
         Some(Place {

@@ -12,7 +12,9 @@ use crate::line::Line;
 use crate::store::Said;
 use nanoclaw_channel::markdown::PLAIN;
 use nanoclaw_channel::split::Unit;
-use nanoclaw_channel::{Body, OutFile, Outgoing, PlatformMessageId, Receipt, SendError, ask, markdown};
+use nanoclaw_channel::{
+    Body, OutFile, Outgoing, PlatformMessageId, Receipt, SendError, ask, markdown,
+};
 use nanoclaw_kit::dialect::{Dialect, pieces};
 use nanoclaw_kit::files::{mime_of, safe_name, size};
 use sha2::{Digest, Sha256};
@@ -56,7 +58,8 @@ impl Line {
     pub(crate) async fn send(&self, message: &Outgoing) -> Result<Receipt, SendError> {
         let chat = message.to.platform_id.as_str();
         let to = ids::parse(chat).map_err(reject)?;
-        let mut errand = Errand { line: self, chat, to, key: &message.key, part: 0, sent: Vec::new() };
+        let mut errand =
+            Errand { line: self, chat, to, key: &message.key, part: 0, sent: Vec::new() };
         let quote = match &message.reply_to {
             Some(id) => self.quote(chat, id.as_str()).await,
             None => None,
@@ -112,7 +115,8 @@ impl Errand<'_> {
         let mut markdown = markdown.to_owned();
         for file in large {
             let (has, max) = (size(file.bytes.len() as u64), size(FILE_OUT_MAX));
-            markdown += &format!("\n\n(`{}` was not sent: it has {has}, and {max} is the most)", file.name);
+            markdown +=
+                &format!("\n\n(`{}` was not sent: it has {has}, and {max} is the most)", file.name);
         }
         let texts = pieces(&markdown, Dialect::WhatsApp, TEXT_MAX, Unit::Chars);
         let captioned = files.first().is_some_and(|file| !matches!(Kind::of(file), Kind::Audio))
@@ -133,7 +137,11 @@ impl Errand<'_> {
         Ok(())
     }
 
-    async fn texts(&mut self, texts: &[String], quote: Option<Box<wa::ContextInfo>>) -> Result<(), SendError> {
+    async fn texts(
+        &mut self,
+        texts: &[String],
+        quote: Option<Box<wa::ContextInfo>>,
+    ) -> Result<(), SendError> {
         let mut quote = quote;
         for (n, text) in texts.iter().enumerate() {
             let text = if n == 0 { self.line.signed(text) } else { text.clone() };
@@ -160,7 +168,9 @@ impl Errand<'_> {
         let upload = timeout(UPLOAD_WAIT, upload)
             .await
             .map_err(|_| retry("WhatsApp's server for files took too long"))?
-            .map_err(|e| retry(format!("{} was not taken by WhatsApp's server for files: {e}", file.name)))?;
+            .map_err(|e| {
+                retry(format!("{} was not taken by WhatsApp's server for files: {e}", file.name))
+            })?;
         let mimetype = mime_of(&file.name).map(str::to_owned);
         let name = safe_name(&file.name, "file", mimetype.as_deref());
         let text = caption.clone().unwrap_or_else(|| name.clone());
@@ -249,15 +259,18 @@ impl Errand<'_> {
             timestamp_ms: Some(now_millis()),
             ..Default::default()
         };
-        let change = wa::Message { protocol_message: MessageField::some(change), ..Default::default() };
+        let change =
+            wa::Message { protocol_message: MessageField::some(change), ..Default::default() };
         self.part(change, text).await.map(drop)
     }
 
     async fn react(&mut self, id: &str, emoji: &str) -> Result<(), SendError> {
         let said = self.line.store.said(self.chat, id).await;
         let said = said.ok_or_else(|| reject("the message to react to is not known here"))?;
-        let emoji = character(emoji).ok_or_else(|| reject(format!("{emoji:?} is no emoji that WhatsApp has")))?;
-        let group = ids::parse(self.chat).is_ok_and(|jid| jid.server == whatsapp_rust::Server::Group);
+        let emoji = character(emoji)
+            .ok_or_else(|| reject(format!("{emoji:?} is no emoji that WhatsApp has")))?;
+        let group =
+            ids::parse(self.chat).is_ok_and(|jid| jid.server == whatsapp_rust::Server::Group);
         let key = wa::MessageKey {
             remote_jid: Some(self.to.to_string()),
             from_me: Some(said.me),
@@ -369,7 +382,12 @@ fn character(emoji: &str) -> Option<&str> {
         "x" | "cross_mark" => "❌",
         "warning" => "⚠️",
         "hourglass" | "hourglass_flowing_sand" => "⏳",
-        other if !other.is_empty() && !other.chars().any(|c| c.is_ascii_alphanumeric() || c.is_whitespace()) => other,
+        other
+            if !other.is_empty()
+                && !other.chars().any(|c| c.is_ascii_alphanumeric() || c.is_whitespace()) =>
+        {
+            other
+        }
         _ => return None,
     })
 }
@@ -408,7 +426,9 @@ fn refused(code: &str) -> SendError {
             SendError::Retry { after: Some(Duration::from_secs(5)), why }
         }
         "500" | "503" | "408" => retry(format!("WhatsApp answered {code}")),
-        "463" => reject("WhatsApp does not let this account write to people who have not written to it"),
+        "463" => {
+            reject("WhatsApp does not let this account write to people who have not written to it")
+        }
         "404" => reject("WhatsApp knows no such chat"),
         code => reject(format!("WhatsApp refused the message ({code})")),
     }

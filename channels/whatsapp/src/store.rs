@@ -62,20 +62,21 @@ impl Store {
     /// Opens it at `data/channels/whatsapp/device.db`, for this user's eyes only.
     pub(crate) async fn open(data: &Path) -> std::result::Result<Self, StartError> {
         let folder = data.join("channels/whatsapp");
-        let open = move || -> std::result::Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
-            DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            let file = folder.join("device.db");
-            OpenOptions::new().create(true).append(true).mode(0o600).open(&file)?;
-            let db = Connection::open(&file)?;
-            db.execute_batch(
+        let open =
+            move || -> std::result::Result<Connection, Box<dyn std::error::Error + Send + Sync>> {
+                DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+                let file = folder.join("device.db");
+                OpenOptions::new().create(true).append(true).mode(0o600).open(&file)?;
+                let db = Connection::open(&file)?;
+                db.execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;
                  CREATE TABLE IF NOT EXISTS device (
                    space TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, at INTEGER NOT NULL,
                    PRIMARY KEY (space, key)) WITHOUT ROWID;
                  CREATE INDEX IF NOT EXISTS device_at ON device (space, at) WHERE at < 9223372036854775807;",
             )?;
-            Ok(db)
-        };
+                Ok(db)
+            };
         let broken = |e: String| {
             StartError::Broken(format!(
                 "the keys of the WhatsApp device could not be opened: {e}; look at data/channels/whatsapp"
@@ -87,9 +88,14 @@ impl Store {
 
     /// Forgets the device: it was logged out, and its keys open nothing any more.
     pub(crate) async fn forget_device(&self) -> Result<()> {
-        self.run(|db| db.execute("DELETE FROM device WHERE space NOT IN ('said', 'name', 'reaction', 'parts')", []))
-            .await
-            .map(drop)
+        self.run(|db| {
+            db.execute(
+                "DELETE FROM device WHERE space NOT IN ('said', 'name', 'reaction', 'parts')",
+                [],
+            )
+        })
+        .await
+        .map(drop)
     }
 
     /// Whether an account is linked.
@@ -113,7 +119,8 @@ impl Store {
 
     /// Remembers which messages one long text became.
     pub(crate) async fn set_parts(&self, chat: &str, head: &str, parts: &[String]) -> Result<()> {
-        let row = Row { space: "parts", key: key(&[chat, head]), value: json(&parts)?, at: now_secs() };
+        let row =
+            Row { space: "parts", key: key(&[chat, head]), value: json(&parts)?, at: now_secs() };
         self.put(vec![row]).await?;
         self.older("parts", now_secs() - SAID_FOR_S).await.map(drop)
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nanoclaw_channel::ChannelDef;
 use nanoclaw_channel_emacs::CHANNEL;
-use nanoclaw_conformance::{Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen};
+use nanoclaw_conformance::{Fault, Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -88,7 +88,8 @@ impl Emacs {
         if let Some(status) = self.daemon.try_wait()? {
             bail!("emacs ended: {status}");
         }
-        let (program, reply) = (self.folder.path().join("ask.el"), self.folder.path().join("reply.json"));
+        let (program, reply) =
+            (self.folder.path().join("ask.el"), self.folder.path().join("reply.json"));
         let text = format!(
             ";;; -*- coding: utf-8; lexical-binding: t -*-\n(driver-reply {:?} {expression})\n",
             reply.to_string_lossy()
@@ -148,7 +149,6 @@ impl Peer for Emacs {
             busy: LOCAL,
             requests: LOCAL,
             link: LOCAL,
-            idempotent: Offer::No("no answer can get lost: sending is writing to the disk, once per key"),
             revoked: LOCAL,
             text_in_max: 1_000_000,
             hurry: false,
@@ -175,7 +175,8 @@ impl Peer for Emacs {
             }
             it
         });
-        let value = self.value(&json!({ "text": say.text, "files": files.collect::<Vec<_>>() })).await?;
+        let value =
+            self.value(&json!({ "text": say.text, "files": files.collect::<Vec<_>>() })).await?;
         let expression = format!(
             "(let ((it {value})) (prog1 (list :id (nanoclaw--say (plist-get it :text) (plist-get it :files))) \
              (nanoclaw--go)))"
@@ -190,13 +191,25 @@ impl Peer for Emacs {
         self.ask(&format!("(progn (nanoclaw--post \"/api/message\" {body}) t)")).await.map(drop)
     }
 
+    async fn fail(&mut self, fault: Fault, _times: u32) -> Result<()> {
+        match fault {
+            // Emacs has shown it and has forgotten that: it reads everything once more.
+            Fault::AnswerLost => {
+                let again = "(progn (nanoclaw-stop) (setq nanoclaw--since 0) (nanoclaw--go) t)";
+                self.ask(again).await.map(drop)
+            }
+            other => bail!("nothing is called that could {other:?}"),
+        }
+    }
+
     async fn click(&mut self, message: &str, label: &str, _who: &str) -> Result<()> {
         let value = self.value(&json!({ "label": label })).await?;
         self.ask(&format!("(driver-click {message:?} (plist-get {value} :label))")).await.map(drop)
     }
 
     async fn shown(&mut self) -> Result<Vec<Seen>> {
-        let all = self.ask("(progn (unless nanoclaw--reading (nanoclaw--go)) (driver-shown))").await?;
+        let all =
+            self.ask("(progn (unless nanoclaw--reading (nanoclaw--go)) (driver-shown))").await?;
         let mut seen = Vec::new();
         for it in all.as_array().context("no list")? {
             let words = |name: &str| -> Vec<String> {
@@ -207,7 +220,11 @@ impl Peer for Emacs {
             for path in words("files") {
                 let name = Path::new(&path).file_name().map(|n| n.to_string_lossy().into_owned());
                 let bytes = tokio::fs::read(&path).await?;
-                files.push(PeerFile { name: name.unwrap_or_default(), bytes, ..PeerFile::default() });
+                files.push(PeerFile {
+                    name: name.unwrap_or_default(),
+                    bytes,
+                    ..PeerFile::default()
+                });
             }
             let text = it["text"].as_str().unwrap_or_default();
             seen.push(Seen {

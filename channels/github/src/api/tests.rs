@@ -4,7 +4,9 @@ use super::*;
 use reqwest::header::{HeaderName, HeaderValue};
 
 fn sorted(status: u16, headers: &[(&'static str, &'static str)], said: &str) -> SendError {
-    let pair = |(n, v): &(&'static str, &'static str)| (HeaderName::from_static(n), HeaderValue::from_static(v));
+    let pair = |(n, v): &(&'static str, &'static str)| {
+        (HeaderName::from_static(n), HeaderValue::from_static(v))
+    };
     let now = Timestamp::from_second(1_000_000).unwrap();
     sort(StatusCode::from_u16(status).unwrap(), &headers.iter().map(pair).collect(), said, now)
 }

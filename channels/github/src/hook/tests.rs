@@ -20,22 +20,36 @@ fn told(kind: &str, json: &str) -> Option<Event> {
     event(kind, serde_json::from_str(json).unwrap())
 }
 
-const REPO: &str = r#""repository":{"full_name":"o/r"},"sender":{"id":7,"login":"ann","type":"User"}"#;
+const REPO: &str =
+    r#""repository":{"full_name":"o/r"},"sender":{"id":7,"login":"ann","type":"User"}"#;
 const BY: &str = r#""user":{"id":7,"login":"ann","type":"User"},"created_at":"2026-01-02T03:04:05Z","updated_at":"2026-01-02T03:04:06Z""#;
 
 #[test]
 fn each_kind_has_its_place() {
     let thread = |kind, json: &str| told(kind, json).map(|e| (e.remark().thread, e.remark().post));
-    let comment = |pull: &str| format!(r#"{{"action":"created",{REPO},"issue":{{"number":3,{BY}{pull}}},"comment":{{"id":9,"body":"x",{BY}}}}}"#);
+    let comment = |pull: &str| {
+        format!(
+            r#"{{"action":"created",{REPO},"issue":{{"number":3,{BY}{pull}}},"comment":{{"id":9,"body":"x",{BY}}}}}"#
+        )
+    };
     assert_eq!(thread("issue_comment", &comment("")), Some((Thread::Issue(3), Post::Comment(9))));
     let pull = r#","pull_request":{"url":"x"}"#;
     assert_eq!(thread("issue_comment", &comment(pull)), Some((Thread::Pull(3), Post::Comment(9))));
-    let review = |reply: &str| format!(r#"{{"action":"created",{REPO},"pull_request":{{"number":4,{BY}}},"comment":{{"id":9,"body":"x","path":"a.rs","diff_hunk":"@@","pull_request_url":"https://h/repos/o/r/pulls/4",{BY}{reply}}}}}"#);
+    let review = |reply: &str| {
+        format!(
+            r#"{{"action":"created",{REPO},"pull_request":{{"number":4,{BY}}},"comment":{{"id":9,"body":"x","path":"a.rs","diff_hunk":"@@","pull_request_url":"https://h/repos/o/r/pulls/4",{BY}{reply}}}}}"#
+        )
+    };
     let first = (Thread::Review { pull: 4, root: 9 }, Post::Review(9));
     assert_eq!(thread("pull_request_review_comment", &review("")), Some(first));
     let second = (Thread::Review { pull: 4, root: 5 }, Post::Review(9));
-    assert_eq!(thread("pull_request_review_comment", &review(r#","in_reply_to_id":5"#)), Some(second));
-    let opened = format!(r#"{{"action":"opened",{REPO},"issue":{{"number":3,"title":"It breaks","body":"badly\r\nvery",{BY}}}}}"#);
+    assert_eq!(
+        thread("pull_request_review_comment", &review(r#","in_reply_to_id":5"#)),
+        Some(second)
+    );
+    let opened = format!(
+        r#"{{"action":"opened",{REPO},"issue":{{"number":3,"title":"It breaks","body":"badly\r\nvery",{BY}}}}}"#
+    );
     let Some(Event::Said(remark)) = told("issues", &opened) else { panic!() };
     assert_eq!(remark.text, "It breaks\n\nbadly\nvery");
     let pull = opened.replace("issue\"", "pull_request\"");

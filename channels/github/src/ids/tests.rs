@@ -42,7 +42,15 @@ proptest! {
 
 #[test]
 fn what_is_not_ours_is_refused() {
-    for repo in ["github:a", "github:a/b/c", "github:../b", "github:a/..", "slack:a/b", "github:a/b?x", "github:/b"] {
+    for repo in [
+        "github:a",
+        "github:a/b/c",
+        "github:../b",
+        "github:a/..",
+        "slack:a/b",
+        "github:a/b?x",
+        "github:/b",
+    ] {
         assert_eq!(repo_of(repo), None, "{repo}");
     }
     for post in ["", "1", "c:", "c:0", "c:01", "c:+1", "x:1", "c:1/reactions"] {

@@ -28,7 +28,9 @@ fn what_nobody_can_answer_is_no_chat() {
     for jid in [Jid::status_broadcast(), Jid::newsletter("120363"), Jid::pn("")] {
         assert_eq!(encode(&jid), None, "{jid}");
     }
-    for name in ["", "49151", "49151@c.us", "a@g.us", "1-@g.us", "1@s.whatsapp.net ", "1:2@s.whatsapp.net"] {
+    for name in
+        ["", "49151", "49151@c.us", "a@g.us", "1-@g.us", "1@s.whatsapp.net ", "1:2@s.whatsapp.net"]
+    {
         assert!(parse(name).is_err(), "{name}");
     }
 }

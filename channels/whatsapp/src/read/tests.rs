@@ -49,7 +49,10 @@ fn what_is_neither_words_nor_a_file_is_put_into_words() {
 fn what_is_wrapped_is_read_and_what_says_nothing_is_not() {
     let inner = MessageField::some(wa::Message::text("soon gone"));
     let wrapped = wa::Message {
-        ephemeral_message: MessageField::some(wa::message::FutureProofMessage { message: inner, ..Default::default() }),
+        ephemeral_message: MessageField::some(wa::message::FutureProofMessage {
+            message: inner,
+            ..Default::default()
+        }),
         ..Default::default()
     };
     assert_eq!(text(&wrapped), "soon gone");

@@ -3,15 +3,17 @@
 use super::{FOREVER, GAP, Row, Store, json, key, unjson};
 use async_trait::async_trait;
 use std::sync::Arc;
+use whatsapp_rust::ClientProfile;
 use whatsapp_rust::bytes::Bytes;
 use whatsapp_rust::wacore::appstate::hash::HashState;
 use whatsapp_rust::wacore::appstate::processor::AppStateMutationMAC;
 use whatsapp_rust::wacore::store::Device;
+use whatsapp_rust::wacore::store::device::DEVICE_PROPS;
 use whatsapp_rust::wacore::store::error::{Result, StoreError};
 use whatsapp_rust::wacore::store::traits::{
-    AppStateSyncKey, AppSyncStore, DeviceListRecord, DeviceStore, LidPnMappingEntry, MsgSecretEntry,
-    MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore, SignalStore, TcTokenEntry,
-    merge_msg_secret_expiry, merge_msg_secret_message_ts,
+    AppStateSyncKey, AppSyncStore, DeviceListRecord, DeviceStore, LidPnMappingEntry,
+    MsgSecretEntry, MsgSecretStore, PendingInboundKey, PendingInboundRow, ProtocolStore,
+    SignalStore, TcTokenEntry, merge_msg_secret_expiry, merge_msg_secret_message_ts,
 };
 use whatsapp_rust::wacore::time::now_secs;
 
@@ -163,7 +165,8 @@ impl AppSyncStore for Store {
     }
 
     async fn delete_mutation_macs(&self, name: &str, index_macs: &[Vec<u8>]) -> Result<()> {
-        self.delete("mutation", index_macs.iter().map(|mac| key(&[name, &hex(mac)])).collect()).await
+        self.delete("mutation", index_macs.iter().map(|mac| key(&[name, &hex(mac)])).collect())
+            .await
     }
 
     async fn clear_mutation_macs(&self, name: &str) -> Result<()> {
@@ -203,14 +206,20 @@ impl ProtocolStore for Store {
     }
 
     async fn delete_sender_key_device_rows(&self, devices: &[&str]) -> Result<()> {
-        let of = |key: &str| key.split_once(GAP).is_some_and(|(_, device)| devices.contains(&device));
+        let of =
+            |key: &str| key.split_once(GAP).is_some_and(|(_, device)| devices.contains(&device));
         let all = self.scan("key-holder", String::new()).await?;
-        self.delete("key-holder", all.into_iter().map(|(key, _)| key).filter(|key| of(key)).collect())
-            .await
+        self.delete(
+            "key-holder",
+            all.into_iter().map(|(key, _)| key).filter(|key| of(key)).collect(),
+        )
+        .await
     }
 
     async fn clear_all_sender_key_devices(&self) -> Result<()> {
-        self.run(|db| db.execute("DELETE FROM device WHERE space = 'key-holder'", [])).await.map(drop)
+        self.run(|db| db.execute("DELETE FROM device WHERE space = 'key-holder'", []))
+            .await
+            .map(drop)
     }
 
     async fn get_lid_mapping(&self, lid: &str) -> Result<Option<LidPnMappingEntry>> {
@@ -305,8 +314,11 @@ impl ProtocolStore for Store {
     async fn touch_tc_token_sender_timestamp(&self, jid: &str, at: i64) -> Result<()> {
         self.update("token", jid.into(), move |old| {
             let old = old.and_then(|v| serde_json::from_slice::<TcTokenEntry>(&v).ok());
-            let mut entry =
-                old.unwrap_or(TcTokenEntry { token: Vec::new(), token_timestamp: at, sender_timestamp: None });
+            let mut entry = old.unwrap_or(TcTokenEntry {
+                token: Vec::new(),
+                token_timestamp: at,
+                sender_timestamp: None,
+            });
             entry.sender_timestamp = entry.sender_timestamp.max(Some(at));
             Some((serde_json::to_vec(&entry).ok()?, FOREVER))
         })
@@ -350,8 +362,15 @@ impl ProtocolStore for Store {
         self.older("sent", cutoff).await
     }
 
-    async fn store_pending_inbound(&self, chat: &str, by: &str, id: &str, message: &[u8]) -> Result<()> {
-        self.store_pending_inbound_batch(&[PendingInboundRow { chat, sender: by, id, message }]).await
+    async fn store_pending_inbound(
+        &self,
+        chat: &str,
+        by: &str,
+        id: &str,
+        message: &[u8],
+    ) -> Result<()> {
+        self.store_pending_inbound_batch(&[PendingInboundRow { chat, sender: by, id, message }])
+            .await
     }
 
     async fn get_pending_inbound(&self, chat: &str, by: &str, id: &str) -> Result<Option<Vec<u8>>> {
@@ -431,7 +450,13 @@ impl DeviceStore for Store {
     }
 
     async fn load(&self) -> Result<Option<Device>> {
-        unjson(self.get("device", String::new()).await?)
+        let mut device: Option<Device> = unjson(self.get("device", String::new()).await?)?;
+        if let Some(device) = &mut device {
+            // What the client says that it is belongs to its version and is not kept.
+            device.device_props = Arc::new(DEVICE_PROPS.clone());
+            device.client_profile = ClientProfile::web();
+        }
+        Ok(device)
     }
 
     async fn exists(&self) -> Result<bool> {

@@ -6,7 +6,8 @@ use whatsapp_rust::bytes::Bytes;
 use whatsapp_rust::wacore::store::Device;
 use whatsapp_rust::wacore::store::traits::{
     AppStateSyncKey, AppSyncStore as _, DeviceStore as _, LidPnMappingEntry, MsgSecretEntry,
-    MsgSecretStore as _, PendingInboundKey, PendingInboundRow, ProtocolStore as _, SignalStore as _,
+    MsgSecretStore as _, PendingInboundKey, PendingInboundRow, ProtocolStore as _,
+    SignalStore as _,
 };
 
 async fn open(data: &Path) -> Store {
@@ -22,7 +23,10 @@ async fn what_was_written_is_there_after_a_restart_and_for_nobody_else() {
         assert!(store.load().await.unwrap().is_none());
         assert!(!store.is_linked().await);
         store.save(&device).await.unwrap();
-        let both = [(Arc::from("a"), Bytes::from_static(b"1")), (Arc::from("b"), Bytes::from_static(b"2"))];
+        let both = [
+            (Arc::from("a"), Bytes::from_static(b"1")),
+            (Arc::from("b"), Bytes::from_static(b"2")),
+        ];
         store.put_sessions_batch(&both).await.unwrap();
         store.put_identity("a", [7; 32]).await.unwrap();
     }
@@ -35,7 +39,10 @@ async fn what_was_written_is_there_after_a_restart_and_for_nobody_else() {
     let store = open(data.path()).await;
     let again = store.load().await.unwrap().unwrap();
     assert_eq!(again.registration_id, device.registration_id);
-    assert_eq!(again.identity_key.private_key.serialize(), device.identity_key.private_key.serialize());
+    assert_eq!(
+        again.identity_key.private_key.serialize(),
+        device.identity_key.private_key.serialize()
+    );
     assert_eq!(store.get_session("b").await.unwrap().as_deref(), Some(&b"2"[..]));
     assert_eq!(store.load_identity("a").await.unwrap(), Some([7; 32]));
     store.delete_session("b").await.unwrap();
@@ -52,7 +59,11 @@ async fn keys_count_up_and_are_used_once() {
     assert_eq!(store.get_max_prekey_id().await.unwrap(), 100);
     store.remove_prekey(20).await.unwrap();
     store.mark_prekeys_uploaded(&[3, 20, 100]).await.unwrap();
-    assert_eq!(store.load_prekeys_batch(&[3, 20, 100]).await.unwrap().len(), 2, "a used key came back");
+    assert_eq!(
+        store.load_prekeys_batch(&[3, 20, 100]).await.unwrap().len(),
+        2,
+        "a used key came back"
+    );
     store.store_signed_prekey(9, b"nine").await.unwrap();
     assert_eq!(store.load_all_signed_prekeys().await.unwrap(), [(9, b"nine".to_vec())]);
 }
@@ -97,9 +108,16 @@ async fn a_privacy_id_that_moves_to_another_number_leaves_the_old_one() {
 async fn what_waits_for_the_host_is_kept_until_it_was_taken() {
     let data = tempfile::tempdir().unwrap();
     let row = |id, message| PendingInboundRow { chat: "c", sender: "s", id, message };
-    open(data.path()).await.store_pending_inbound_batch(&[row("1", b"one"), row("2", b"two")]).await.unwrap();
+    open(data.path())
+        .await
+        .store_pending_inbound_batch(&[row("1", b"one"), row("2", b"two")])
+        .await
+        .unwrap();
     let store = open(data.path()).await;
-    assert_eq!(store.get_pending_inbound("c", "s", "2").await.unwrap().as_deref(), Some(&b"two"[..]));
+    assert_eq!(
+        store.get_pending_inbound("c", "s", "2").await.unwrap().as_deref(),
+        Some(&b"two"[..])
+    );
     let key = PendingInboundKey { chat: "c", sender: "s", id: "1" };
     store.delete_pending_inbound_batch(&[key]).await.unwrap();
     assert_eq!(store.get_pending_inbound("c", "s", "1").await.unwrap(), None);
@@ -134,7 +152,12 @@ async fn a_device_that_was_logged_out_is_forgotten_but_not_who_said_what() {
     let data = tempfile::tempdir().unwrap();
     let store = open(data.path()).await;
     store.save(&Device::new()).await.unwrap();
-    let said = Said { me: false, by: "77@lid".into(), who: "491@s.whatsapp.net".into(), text: "hi".into() };
+    let said = Said {
+        me: false,
+        by: "77@lid".into(),
+        who: "491@s.whatsapp.net".into(),
+        text: "hi".into(),
+    };
     store.remember("c", "1", &said).await.unwrap();
     assert_eq!(store.name("491", Some("Ann")).await.as_deref(), Some("Ann"));
     store.forget_device().await.unwrap();

@@ -7,8 +7,8 @@
 //!  Server (server.rs, wire.rs): carries, queues, stores ──WebSocket, HTTP──▶ the adapter
 //! ```
 
-mod server;
-mod wire;
+pub(crate) mod server;
+pub(crate) mod wire;
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use async_trait::async_trait;
@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::media::{self, DocumentOptions, ImageOptions};
 use whatsapp_rust::prelude::{
-    Bot, BotHandle, Client, Event, EventHandler, Jid, MessageBuilderExt, MessageExt, MessageField, wa,
+    Bot, BotHandle, Client, Event, EventHandler, Jid, MessageBuilderExt, MessageExt, MessageField,
+    wa,
 };
 use whatsapp_rust::send::RevokeType;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
@@ -34,7 +35,7 @@ use whatsapp_rust::wacore::store::{Device, InMemoryBackend};
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 use whatsapp_rust::{NodeBuilder, UploadOptions};
 
-const AGENT: &str = "4915550000";
+pub(crate) const AGENT: &str = "4915550000";
 const GROUP: &str = "120363000000000001@g.us";
 const PEOPLE: [(&str, &str, &str); 4] = [
     ("ann", "4915550001", "Ann"),
@@ -88,7 +89,8 @@ fn link(data: &Path) {
     )
     .unwrap();
     let device = serde_json::to_vec(&device(AGENT, 1, "Andy")).unwrap();
-    db.execute("INSERT INTO device VALUES ('device', '', ?, 9223372036854775807)", [device]).unwrap();
+    db.execute("INSERT INTO device VALUES ('device', '', ?, 9223372036854775807)", [device])
+        .unwrap();
 }
 
 /// A person's device.
@@ -137,7 +139,11 @@ impl EventHandler for Eyes {
         for message in event.messages() {
             let source = &message.info.source;
             // The agent is seen by whom it writes to; in the group, by Ann.
-            if source.sender.user != AGENT || source.is_from_me || (source.is_group && self.who != "ann") {
+            let by = [AGENT.to_owned(), lid(AGENT)];
+            if !by.iter().any(|me| source.sender.user == me.as_str())
+                || source.is_from_me
+                || (source.is_group && self.who != "ann")
+            {
                 continue;
             }
             let chat = if source.is_group { GROUP.to_owned() } else { handle(phone_of(self.who)) };
@@ -163,7 +169,9 @@ impl View {
             if change.r#type == Some(Type::MESSAGE_EDIT)
                 && let Some((seen, _)) = self.seen.iter_mut().find(|(seen, _)| seen.id == of)
             {
-                seen.text = shown(change.edited_message.as_option().and_then(|m| m.text_content()).unwrap_or(""));
+                seen.text = shown(
+                    change.edited_message.as_option().and_then(|m| m.text_content()).unwrap_or(""),
+                );
                 seen.edited = true;
             }
             if change.r#type == Some(Type::REVOKE) {
@@ -190,8 +198,13 @@ impl View {
             .as_option()
             .and_then(|t| t.context_info.as_option())
             .and_then(|c| c.stanza_id.clone());
-        let seen =
-            Seen { id: id.to_owned(), chat, text: shown(text), reply_to: context, ..Seen::default() };
+        let seen = Seen {
+            id: id.to_owned(),
+            chat,
+            text: shown(text),
+            reply_to: context,
+            ..Seen::default()
+        };
         let file = (message.text_content().is_none()).then(|| message.clone());
         self.seen.push((seen, file));
     }
@@ -274,6 +287,7 @@ impl WhatsApp {
                     members.push(phone.into());
                 }
             }
+            world.hidden.push(phone_of("cleo").into());
             world.groups.insert(GROUP.into(), ("Allotment".into(), members));
         }
         let mut all = Self {
@@ -284,7 +298,9 @@ impl WhatsApp {
             files: BTreeMap::new(),
         };
         for (who, phone, name) in PEOPLE {
-            all.connect(who, phone, name).await.with_context(|| format!("{name} did not connect"))?;
+            all.connect(who, phone, name)
+                .await
+                .with_context(|| format!("{name} did not connect"))?;
         }
         Ok(all)
     }
@@ -297,7 +313,9 @@ impl WhatsApp {
         let eyes = Eyes { who, view, bell: self.server.bell.clone() };
         let bot = Bot::builder()
             .with_backend(backend)
-            .with_transport_factory(TokioWebSocketTransportFactory::new().with_url(&self.server.people))
+            .with_transport_factory(
+                TokioWebSocketTransportFactory::new().with_url(&self.server.people),
+            )
             .with_http_client(Web(self.server.clone()))
             .with_event_handler(eyes)
             .with_wanted_pre_key_count(8)
@@ -327,18 +345,26 @@ impl WhatsApp {
     fn context(&self, say: &Say) -> Option<Box<wa::ContextInfo>> {
         let mut context = wa::ContextInfo::default();
         if say.mention && say.place == Place::Group {
-            context.mentioned_jid = vec![handle(AGENT)];
+            context.mentioned_jid = vec![format!("{}@lid", lid(AGENT))];
         }
         if let Some(id) = &say.reply_to {
             let by = self.said.get(id).map_or(AGENT, |(who, _)| phone_of(who));
             context.stanza_id = Some(id.clone());
-            context.participant = Some(handle(by));
+            context.participant = Some(match say.place {
+                Place::Group => format!("{}@lid", lid(by)),
+                _ => handle(by),
+            });
             context.quoted_message = MessageField::some(wa::Message::text("what was said"));
         }
         (context != wa::ContextInfo::default()).then(|| Box::new(context))
     }
 
-    async fn file(&self, say: &Say, file: &PeerFile, caption: Option<String>) -> Result<wa::Message> {
+    async fn file(
+        &self,
+        say: &Say,
+        file: &PeerFile,
+        caption: Option<String>,
+    ) -> Result<wa::Message> {
         let person = self.someone(say.who)?;
         let mime = file.mime.clone();
         let image = mime.as_deref().is_some_and(|m| m.starts_with("image/"));
@@ -348,17 +374,31 @@ impl WhatsApp {
         upload.file_length = file.size.unwrap_or(upload.file_length);
         let context_info = self.context(say);
         Ok(if image {
-            media::image_message(upload, ImageOptions { caption, mimetype: mime, context_info, ..Default::default() })
+            media::image_message(
+                upload,
+                ImageOptions { caption, mimetype: mime, context_info, ..Default::default() },
+            )
         } else {
             let file_name = Some(file.name.clone());
             media::document_message(
                 upload,
-                DocumentOptions { caption, mimetype: mime, file_name, context_info, ..Default::default() },
+                DocumentOptions {
+                    caption,
+                    mimetype: mime,
+                    file_name,
+                    context_info,
+                    ..Default::default()
+                },
             )
         })
     }
 
-    async fn out(&mut self, who: &'static str, place: Place, message: wa::Message) -> Result<String> {
+    async fn out(
+        &mut self,
+        who: &'static str,
+        place: Place,
+        message: wa::Message,
+    ) -> Result<String> {
         // Nobody can write to a device whose keys the server does not have.
         self.server.known(&Jid::pn_device(AGENT, 1).to_string()).await;
         let to = self.to(place)?;
@@ -438,12 +478,21 @@ impl Peer for WhatsApp {
 
     async fn nonsense(&mut self) -> Result<bool> {
         let agent = Jid::pn_device(AGENT, 1).to_string();
-        let node = |tag: &'static str| NodeBuilder::new(tag).attr("from", handle(phone_of("bob"))).attr("id", "X1");
-        let enc = NodeBuilder::new("enc").attr("v", "2").attr("type", "msg").bytes(vec![0x33; 40]).build();
+        let node = |tag: &'static str| {
+            NodeBuilder::new(tag).attr("from", handle(phone_of("bob"))).attr("id", "X1")
+        };
+        let enc = NodeBuilder::new("enc")
+            .attr("v", "2")
+            .attr("type", "msg")
+            .bytes(vec![0x33; 40])
+            .build();
         for odd in [
             node("what").build(),
             node("message").build(),
-            node("message").attr("t", "x").children([NodeBuilder::new("enc").bytes(vec![1]).build()]).build(),
+            node("message")
+                .attr("t", "x")
+                .children([NodeBuilder::new("enc").bytes(vec![1]).build()])
+                .build(),
             node("message").attr("t", "1790000000").attr("type", "text").children([enc]).build(),
             node("notification").attr("type", "weird").build(),
             node("receipt").attr("type", "weird").build(),
@@ -539,7 +588,13 @@ impl Peer for WhatsApp {
             Fault::Revoked => {
                 world.revoked.push(agent.clone());
                 let conflict = NodeBuilder::new("conflict").attr("type", "device_removed").build();
-                world.hand(&agent, NodeBuilder::new("stream:error").attr("code", "401").children([conflict]).build());
+                world.hand(
+                    &agent,
+                    NodeBuilder::new("stream:error")
+                        .attr("code", "401")
+                        .children([conflict])
+                        .build(),
+                );
                 drop(world);
                 // The adapter has read it when it hangs up.
                 return self.gone().await;
@@ -577,17 +632,18 @@ impl WhatsApp {
 
 /// The file in a message, decrypted.
 async fn fetch(client: &Client, message: &wa::Message) -> Result<PeerFile> {
-    let (media, name, mime): (&dyn Downloadable, _, _) = if let Some(it) = message.image_message.as_option() {
-        (it, None, it.mimetype.clone())
-    } else if let Some(it) = message.video_message.as_option() {
-        (it, None, it.mimetype.clone())
-    } else if let Some(it) = message.audio_message.as_option() {
-        (it, None, it.mimetype.clone())
-    } else if let Some(it) = message.document_message.as_option() {
-        (it, it.file_name.clone(), it.mimetype.clone())
-    } else {
-        return Err(anyhow!("no file that is known"));
-    };
+    let (media, name, mime): (&dyn Downloadable, _, _) =
+        if let Some(it) = message.image_message.as_option() {
+            (it, None, it.mimetype.clone())
+        } else if let Some(it) = message.video_message.as_option() {
+            (it, None, it.mimetype.clone())
+        } else if let Some(it) = message.audio_message.as_option() {
+            (it, None, it.mimetype.clone())
+        } else if let Some(it) = message.document_message.as_option() {
+            (it, it.file_name.clone(), it.mimetype.clone())
+        } else {
+            return Err(anyhow!("no file that is known"));
+        };
     let bytes = client.download(media).await?;
     Ok(PeerFile { name: name.unwrap_or_default(), mime, bytes, size: None })
 }

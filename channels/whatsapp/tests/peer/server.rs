@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub names: BTreeMap<String, String>,
     /// Phone number to privacy id.
     pub lids: BTreeMap<String, String>,
+    /// Who is addressed by their privacy id.
+    pub(crate) hidden: Vec<String>,
     /// Devices of an account.
     pub devices: BTreeMap<String, Vec<u16>>,
     pub groups: BTreeMap<String, (String, Vec<String>)>,
@@ -47,7 +49,6 @@ pub(crate) struct World {
     pub read: Vec<String>,
     /// Everything that was handed to the agent, for handing it over again.
     pub handed: BTreeMap<String, Node>,
-    /// The order of everything that the agent sent.
     pub agent: String,
 }
 
@@ -179,17 +180,18 @@ async fn serve(
     {
         let mut world = world.lock().unwrap();
         world.calls += 1;
+        if who.user.is_empty() {
+            world.offer_link(&out);
+        }
         if world.revoked.contains(&me) {
             drop(out.send(node("failure").attr("reason", "401").attr("location", "x").build()));
             bell.notify_waiters();
             return Ok(());
         }
         world.lines.insert(me.clone(), out.clone());
-        let mut success = node("success").attr("t", now()).attr("location", "x");
-        if let Some(lid) = world.lids.get(&who.user.to_string()) {
-            success = success.attr("lid", Jid::lid_device(lid.as_str(), who.device).to_string());
+        if !who.user.is_empty() {
+            drop(out.send(world.success(&who)));
         }
-        drop(out.send(success.build()));
     }
     bell.notify_waiters();
     while let Some(node) = incoming.recv().await {
@@ -210,6 +212,29 @@ async fn serve(
 }
 
 impl World {
+    fn success(&self, who: &Jid) -> Node {
+        let success = node("success").attr("t", now()).attr("location", "x");
+        match self.lids.get(&who.user.to_string()) {
+            Some(lid) => {
+                success.attr("lid", Jid::lid_device(lid.as_str(), who.device).to_string()).build()
+            }
+            None => success.build(),
+        }
+    }
+
+    /// Gives a device that is not linked what its code is made of.
+    fn offer_link(&self, out: &mpsc::UnboundedSender<Node>) {
+        let Some(reference) = &self.link_reference else { return };
+        let reference = node("ref").bytes(reference.clone().into_bytes()).build();
+        let offer = node("iq")
+            .attr("from", "s.whatsapp.net")
+            .attr("type", "set")
+            .attr("id", "link-1")
+            .attr("xmlns", "md")
+            .children([node("pair-device").children([reference]).build()]);
+        drop(out.send(offer.build()));
+    }
+
     fn take(&mut self, who: &Jid, me: &str, out: &mpsc::UnboundedSender<Node>, it: &Node) {
         match &*it.tag {
             "iq" => {
@@ -277,6 +302,7 @@ impl World {
 
     fn iq(&mut self, who: &Jid, me: &str, it: &Node) -> Option<Node> {
         if matches!(text(it, "type").as_deref(), Some("result" | "error")) {
+            self.signed += usize::from(kid(it, "pair-device-sign").is_some());
             return None;
         }
         let answer = node("iq")
@@ -326,7 +352,9 @@ impl World {
         let device = self.phone(of).to_string();
         let user = node("user").attr("jid", of.to_string());
         let Some(keys) = self.keys.get_mut(&device) else {
-            return user.children([node("error").attr("code", "404").attr("text", "none").build()]).build();
+            return user
+                .children([node("error").attr("code", "404").attr("text", "none").build()])
+                .build();
         };
         let mut parts: Vec<Node> = keys.iter().filter(|part| part.tag != "list").cloned().collect();
         if let Some(NodeContent::Nodes(list)) =
@@ -353,7 +381,11 @@ impl World {
             let devices = self.devices.get(&phone).cloned().unwrap_or_default();
             let devices = devices.into_iter().map(|id| {
                 let device = node("device").attr("id", id.to_string());
-                if id == 0 { device.build() } else { device.attr("key-index", id.to_string()).build() }
+                if id == 0 {
+                    device.build()
+                } else {
+                    device.attr("key-index", id.to_string()).build()
+                }
             });
             let list = node("device-list").attr("hash", "2:none").children(devices).build();
             let index = node("key-index-list").attr("ts", now()).bytes(key_index()).build();
@@ -378,11 +410,11 @@ impl World {
             return vec![node("error").attr("code", "404").attr("text", "item-not-found").build()];
         };
         let members = members.iter().map(|phone| {
-            let member = node("participant").attr("jid", format!("{phone}@s.whatsapp.net"));
-            match self.lids.get(phone) {
-                Some(lid) => member.attr("lid", format!("{lid}@lid")).build(),
-                None => member.build(),
-            }
+            let lid = self.lids.get(phone).cloned().unwrap_or_default();
+            node("participant")
+                .attr("jid", format!("{lid}@lid"))
+                .attr("phone_number", format!("{phone}@s.whatsapp.net"))
+                .build()
         });
         let id = of.split('@').next().unwrap_or_default();
         vec![
@@ -390,7 +422,7 @@ impl World {
                 .attr("id", id)
                 .attr("subject", subject.as_str())
                 .attr("creation", "1700000000")
-                .attr("addressing_mode", "pn")
+                .attr("addressing_mode", "lid")
                 .children(members.collect::<Vec<_>>())
                 .build(),
         ]
@@ -464,7 +496,8 @@ impl World {
 
     fn delivery(&self, who: &Jid, to: &Jid, of: &Jid, it: &Node, encrypted: Vec<Node>) -> Node {
         let name = self.names.get(&who.user.to_string()).cloned().unwrap_or_default();
-        let lid = self.lids.get(&who.user.to_string());
+        let lid = self.lids.get(&who.user.to_string()).cloned().unwrap_or_default();
+        let lid = Jid::lid_device(lid.as_str(), who.device);
         let mut delivery = node("message")
             .attr("id", text(it, "id").unwrap_or_default())
             .attr("t", now())
@@ -473,18 +506,22 @@ impl World {
         if let Some(edit) = text(it, "edit") {
             delivery = delivery.attr("edit", edit);
         }
+        // Groups, and people who hide their number, are addressed by privacy ids.
         if to.is_group() {
             delivery = delivery
                 .attr("from", to.to_string())
-                .attr("participant", who.to_string())
-                .attr("addressing_mode", "pn");
+                .attr("participant", lid.to_string())
+                .attr("participant_pn", who.to_non_ad_string())
+                .attr("addressing_mode", "lid");
         } else if of.user == who.user {
-            delivery = delivery.attr("from", who.to_string()).attr("recipient", to.to_non_ad_string());
+            let to = to.to_non_ad_string();
+            delivery = delivery.attr("from", who.to_string()).attr("recipient", to);
+        } else if self.hidden.contains(&who.user.to_string()) {
+            delivery =
+                delivery.attr("from", lid.to_string()).attr("sender_pn", who.to_non_ad_string());
         } else {
-            delivery = delivery.attr("from", who.to_string());
-            if let Some(lid) = lid {
-                delivery = delivery.attr("sender_lid", format!("{lid}@lid"));
-            }
+            delivery =
+                delivery.attr("from", who.to_string()).attr("sender_lid", lid.to_non_ad_string());
         }
         delivery.children(encrypted).build()
     }
@@ -528,7 +565,8 @@ impl World {
         if chat.is_some() {
             request.attrs.insert("participant", CompactString::from(who.to_string()));
         }
-        self.hand(&to.to_string(), request);
+        let to = self.phone(&to).to_string();
+        self.hand(&to, request);
     }
 
     /// Keeps an encrypted file; returns where.
@@ -542,14 +580,20 @@ impl World {
     pub(crate) fn web(&mut self, method: &str, target: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
         let path = target.split('?').next().unwrap_or_default();
         if path == "/sw.js" {
-            return (200, br#"self.x=JSON.parse("{\"client_revision\":1026131876,\"a\":1}");"#.to_vec());
+            return (
+                200,
+                br#"self.x=JSON.parse("{\"client_revision\":1026131876,\"a\":1}");"#.to_vec(),
+            );
         }
         if method == "POST" && target.contains("resume=1") {
             return (200, br#"{"resume":"0"}"#.to_vec());
         }
         if method == "POST" {
             let path = self.keep(body);
-            return (200, format!(r#"{{"url":"https://files.test{path}","direct_path":"{path}"}}"#).into());
+            return (
+                200,
+                format!(r#"{{"url":"https://files.test{path}","direct_path":"{path}"}}"#).into(),
+            );
         }
         self.files.get(path).map_or_else(|| (404, Vec::new()), |file| (200, file.clone()))
     }
@@ -584,7 +628,10 @@ async fn http(mut stream: TcpStream, world: &Mutex<World>, bell: &Notify) -> Res
         world.web(method, target, body)
     };
     bell.notify_waiters();
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", answer.len());
+    let head = format!(
+        "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        answer.len()
+    );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(&answer).await?;
     stream.shutdown().await?;
