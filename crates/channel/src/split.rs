@@ -113,7 +113,7 @@ fn cut(text: &str, room: usize, unit: Unit) -> (&str, &str) {
         .rfind("\n\n")
         .filter(late_enough)
         .or_else(|| window.rfind('\n').filter(late_enough))
-        .or_else(|| sentence(window).filter(late_enough))
+        .or_else(|| sentence(window, end).filter(late_enough))
         .or_else(|| window.rfind(' ').filter(late_enough));
     match place {
         Some(at) => {
@@ -129,10 +129,13 @@ fn cut(text: &str, room: usize, unit: Unit) -> (&str, &str) {
     }
 }
 
-/// Where the last sentence ends.
-fn sentence(window: &str) -> Option<usize> {
-    let after = |mark: &str| window.rfind(mark).map(|at| at + mark.trim_end().len());
-    [". ", "! ", "? ", "。", "！", "？"].iter().filter_map(|mark| after(mark)).max()
+/// Where the last sentence ends that fits.
+fn sentence(window: &str, fits: usize) -> Option<usize> {
+    // Where a space follows, it goes at the cut and need not fit.
+    let spaced = [". ", "! ", "? "].iter().filter_map(|mark| Some(window.rfind(mark)? + 1)).max();
+    let wide =
+        ["。", "！", "？"].iter().filter_map(|mark| Some(window[..fits].rfind(mark)? + mark.len()));
+    wide.max().max(spaced)
 }
 
 /// A code block that is open.

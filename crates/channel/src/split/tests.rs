@@ -53,6 +53,12 @@ fn units_are_counted_as_the_platform_counts_them() {
 }
 
 #[test]
+fn the_end_of_a_sentence_that_does_not_fit_is_no_place_to_cut() {
+    assert_eq!(split("文章。次", 6, Unit::Bytes), ["文章", "。次"]);
+    assert_eq!(split("次。文章。次", 4, Unit::Chars), ["次。", "文章。次"]);
+}
+
+#[test]
 fn hostile_fences_do_not_stall_it() {
     let fence = "`".repeat(5000);
     let all: String = split(&format!("{fence}\n{}", "x".repeat(9000)), 100, Unit::Bytes).concat();

@@ -320,7 +320,7 @@ impl Printer {
 
     /// How a link is marked, if it can be: only to places that are safe to go to.
     fn link_mark(&self, url: &str, label: &str, same: bool) -> Option<Mark> {
-        let scheme = url.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme).to_ascii_lowercase();
         let known = matches!(scheme.as_str(), "http" | "https" | "mailto")
             || scheme == "tg" && self.dialect == Dialect::TelegramHtml;
         let awkward = |c: char| c.is_whitespace() || "\"'<>\\^`{}".contains(c);

@@ -337,6 +337,12 @@ fn what_is_empty_has_no_pieces() {
 }
 
 #[test]
+fn a_scheme_without_an_address_is_no_link() {
+    assert_eq!(pieces("[r](http)", Dialect::Slack, 99, Unit::Chars), ["r (http)"]);
+    assert_eq!(pieces("[r](https)", Dialect::Html, 99, Unit::Chars), ["<p>r (https)</p>"]);
+}
+
+#[test]
 fn nobody_is_called_by_everybodys_name_however_it_is_written() {
     for text in
         ["@everyone", "@&#101;veryone", "`@here`", "x@e\\veryone@everyone", "<@&77>", "@<b>@here"]

@@ -4,7 +4,7 @@
 use super::Dialect;
 
 /// Reads a piece as its platform does.
-pub(super) fn accept(dialect: Dialect, piece: &str) -> Result<String, String> {
+pub(crate) fn accept(dialect: Dialect, piece: &str) -> Result<String, String> {
     if piece.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
