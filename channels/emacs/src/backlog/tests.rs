@@ -58,9 +58,7 @@ async fn what_was_read_goes_after_a_while_and_what_was_not_stays() {
 async fn it_does_not_grow_without_end() {
     let data = tempfile::tempdir().unwrap();
     let backlog = load(data.path()).await;
-    let mut rows = super::lock(&backlog.rows);
-    rows.extend((0..UNREAD_MAX as i64).map(|n| (n, String::new())));
-    drop(rows);
+    super::lock(&backlog.rows).extend((0..UNREAD_MAX as i64).map(|n| (n, String::new())));
     let refused = backlog.add("k", entry("m")).await;
     assert!(matches!(refused, Err(SendError::Retry { .. })), "{refused:?}");
 }
