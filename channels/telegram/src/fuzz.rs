@@ -21,9 +21,10 @@ pub fn update(data: &[u8]) {
         for message in [message, channel_post, edited_message, edited_channel_post] {
             message.as_deref().map(said);
         }
-        if let Ok(Update { callback_query: Some(callback), .. }) = &update {
-            let message = callback.message.as_ref();
-            message.map(|m| place(m.chat.id, Some(m.message_id)));
+        if let Ok(Update { callback_query: Some(callback), .. }) = &update
+            && let Some(message) = &callback.message
+        {
+            place(message.chat.id, Some(message.message_id));
         }
         if let Ok(Update { message_reaction: Some(reactions), .. }) = &update {
             wire::time(reactions.date);
