@@ -105,11 +105,14 @@ step_docker_package() {
 
 step_test_packages() {
   need python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || MISSING+=(python3-venv)
   need npm npm
   need debootstrap debootstrap
   need iptables iptables
   need ip iproute2
   need ps procps
+  need emacs emacs-nox
+  need emacsclient emacs-bin-common
   # Real mail servers: the tests start their own.
   need dovecot dovecot-imapd
   [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
@@ -214,7 +217,15 @@ step_start() {
   rm -f "$CHANGED"
 }
 
-step_test_tools() { "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"; }
+# The adapter for Matrix, which is a program of its own.
+step_test_matrix() { bash channels/matrix/build.sh --tests; }
+
+step_test_tools() {
+  "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
+  # The servers of others that channels are tested against.
+  local script
+  for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+}
 
 step_test_mail() {
   [ -x "$TARGET/tools/mail/bin/aiosmtpd" ] && { echo "it is there"; return 0; }
@@ -317,6 +328,8 @@ run_tests() {
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
+  step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
+  export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
   step "Mail server for tests" step_test_mail "bash nanoclaw.sh test"
   export NANOCLAW="$TARGET/debug/nanoclaw"
   get_image "bash nanoclaw.sh test"

@@ -76,6 +76,8 @@ pub struct Profile {
     pub busy: Offer,
     /// A token or login that can be taken back.
     pub revoked: Offer,
+    /// A connection that the adapter keeps, and whose loss it notices.
+    pub link: Offer,
     /// Requests of the adapter to a server, which can fail or hang ([`Fault::Down`], [`Fault::HalfOpen`]).
     pub requests: Offer,
     /// Longest text of one message by a person, in bytes of ASCII.
@@ -119,6 +121,7 @@ impl Profile {
             markup_refused: Offer::Yes,
             busy: Offer::Yes,
             revoked: Offer::Yes,
+            link: Offer::Yes,
             requests: Offer::Yes,
             text_in_max: 4 * 1024 * 1024,
             burst: 1_000,

@@ -1,6 +1,6 @@
 //! Everything that must hold, in the order of how fast it fails.
 
-use crate::{say, size, tidy};
+use crate::{channels, say, size, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -16,6 +16,7 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     // With examples, which tests run, and with the examples in the documentation.
     let near = ["test", "--workspace", "--exclude", "nanoclaw-tests", "--no-fail-fast"];
     step("tests of each crate", || cargo(root, &near, &[]))?;
+    step("the page about channels", || channels::current(root))?;
     // One after the other: some of them measure, all of them start whole hosts.
     let whole = ["test", "-p", "nanoclaw-tests", "--no-fail-fast", "--", "--test-threads=1"];
     step("tests of the whole", || cargo(root, &whole, &[]))?;
@@ -48,7 +49,7 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     Ok(())
 }
 
-fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<()> {
     let status = Command::new(program())
         .current_dir(root)
         .args(args)

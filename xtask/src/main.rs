@@ -1,8 +1,10 @@
 //! `cargo xtask`: the project's own checks, the same on a laptop and in CI.
 //!
-//! It reads the tree and runs cargo; it never writes outside `docs/contract.md`. Read next: [`ci`] for the
+//! It reads the tree and runs cargo; it never writes outside `docs/contract.md`
+//! and `docs/channels.md`. Read next: [`ci`] for the
 //! order of things, [`tidy`] for what is checked beyond the compiler.
 
+mod channels;
 mod ci;
 mod docs;
 mod size;
@@ -20,6 +22,7 @@ cargo xtask <command>
   tidy    layout, names, module docs, paths in the documentation, generated pages
   size    tokens of code per part against the limits in size.toml
   docs    writes docs/contract.md from the SQL
+  channels  holds the channels (all, or those named) to the conformance cases and writes docs/channels.md
   bench   builds for release and runs the benchmarks; arguments are passed on
 ";
 
@@ -42,6 +45,7 @@ fn run(command: &str, rest: &[String]) -> Result<()> {
         "ci" => ci::ci(&root),
         "tidy" => tidy::tidy(&root),
         "size" => size::size(&root),
+        "channels" => channels::channels(&root, rest),
         "docs" => docs::write(&root),
         "bench" => ci::bench(&root, rest),
         "" | "help" | "-h" | "--help" => {

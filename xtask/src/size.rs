@@ -82,7 +82,7 @@ fn rows(root: &Path, limits: &Limits) -> Result<Vec<Row>> {
 }
 
 /// Tokens of a folder, with and without the lines that are comments; the limit is on the first.
-fn count(root: &Path, folder: &Path) -> Result<(usize, usize)> {
+pub(crate) fn count(root: &Path, folder: &Path) -> Result<(usize, usize)> {
     let tokens = tiktoken_rs::cl100k_base_singleton();
     let under = folder.to_str().context("folder names are UTF-8")?;
     let comment = |line: &&str| ["//", "--"].iter().any(|mark| line.trim_start().starts_with(mark));

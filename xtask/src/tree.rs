@@ -62,7 +62,7 @@ pub(crate) fn packages(root: &Path, under: &str) -> Result<Vec<PathBuf>> {
 pub(crate) fn is_test(path: &Path) -> bool {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     let folder = |f: &str| path.components().any(|c| c.as_os_str() == f);
-    name == "tests.rs"
+    matches!(name, "tests.rs" | "fuzz.rs")
         || name.ends_with("_tests.rs")
         || ["tests", "benches", "testkit", "xtask", "fuzz", "examples"].into_iter().any(folder)
 }

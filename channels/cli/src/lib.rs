@@ -12,6 +12,8 @@
 //! connections in [`hub`], the client in [`client`].
 
 pub mod client;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hub;
 mod log;
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //! Who addresses the agent in a server's channel is answered in a thread of that message; direct chats have
 //! none. Ids are `discord:<server or @me>:<channel>` and, for threads, one more number; see [`ids`].
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod interact;
 mod receive;

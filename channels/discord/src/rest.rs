@@ -167,7 +167,7 @@ impl Rest {
     }
 }
 
-fn seconds(given: Option<f64>) -> Option<Duration> {
+pub(crate) fn seconds(given: Option<f64>) -> Option<Duration> {
     Duration::try_from_secs_f64(given?).ok().map(|d| d.min(Duration::from_secs(3600)))
 }
 

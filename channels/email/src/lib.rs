@@ -11,6 +11,8 @@
 //! lists, auto-replies, our own mail) never comes in, so that nothing is ever answered in a circle. Who writes
 //! as somebody without proof is `unverified:<address>`. Read next: [`mail`], [`threads`], [`outgoing`].
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod imap;
 mod mail;

@@ -8,18 +8,20 @@ use crate::api::{FILE_IN_MAX, Failure, POLL};
 use crate::entities;
 use crate::ids::{At, Place};
 use crate::send;
-use crate::wire::{self, Call, Callback, Chat, Media, Message, Reactions, Update, User};
+use crate::wire::{self, Callback, Chat, Media, Message, Reactions, Update, User};
 use nanoclaw_channel::time::{Clock as _, SystemClock, Timestamp};
 use nanoclaw_channel::{
     Address, Answer, AnswerOutcome, Change, ChannelType, ChatKind, Health, InFile, Inbound,
-    Ingress, IngressError, Mention, PlatformMessageId, Quote, Sender, What,
+    Ingress, IngressError, Mention, PlatformMessageId, Quote, SendError, Sender, What,
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::{kind_of, safe_name};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 const WANTED: &[&str] = &[
     "message",
@@ -34,6 +36,8 @@ const WANTED: &[&str] = &[
 const BATCH: usize = 100;
 /// After a week of silence Telegram numbers updates anew: an older offset would hide them.
 const OFFSET_HOURS: i64 = 6 * 24;
+/// An answer without updates that comes sooner did not wait for any.
+const EMPTY_WAIT: Duration = Duration::from_secs(1);
 /// How long the rest of an album may take.
 const ALBUM_WAIT: Duration = Duration::from_millis(700);
 /// How often a file is fetched before it is told to be missing.
@@ -84,6 +88,7 @@ impl Receiver {
     /// Asks once and hands over what came; an error says how long to wait, if anybody said so.
     async fn round(&mut self) -> Result<(), Option<Duration>> {
         while self.cards.try_join_next().is_some() {}
+        let asked = Instant::now();
         let mut updates = match self.get(POLL).await {
             Ok(updates) => updates,
             Err(failure) => return Err(self.failed(failure).await),
@@ -91,6 +96,9 @@ impl Receiver {
         self.conflicts = 0;
         self.bot.broken.store(false, Ordering::Relaxed);
         (self.bot.report)(Health::Up);
+        if updates.is_empty() && asked.elapsed() < EMPTY_WAIT {
+            return Err(Some(EMPTY_WAIT)); // A server that does not wait must not be asked all the time.
+        }
         if updates.last().and_then(album).is_some() {
             // The rest of the album may be on its way: asking for the same again confirms nothing.
             tokio::time::sleep(ALBUM_WAIT).await;
@@ -115,13 +123,12 @@ impl Receiver {
 
     async fn get(&self, wait: Duration) -> Result<Updates, Failure> {
         let old = |at: Timestamp| SystemClock.now().duration_since(at).as_hours() > OFFSET_HOURS;
-        let call = Call {
-            offset: self.offset.filter(|(_, at)| !old(*at)).map(|(next, _)| next),
-            timeout: Some(wait.as_secs()),
-            allowed_updates: Some(WANTED),
-            ..Call::default()
-        };
-        Ok(wire::updates(self.bot.call("getUpdates", &call).await?))
+        let fields = json!({
+            "offset": self.offset.filter(|(_, at)| !old(*at)).map(|(next, _)| next),
+            "timeout": wait.as_secs(),
+            "allowed_updates": WANTED,
+        });
+        Ok(wire::updates(self.bot.call("getUpdates", fields).await?))
     }
 
     async fn failed(&mut self, failure: Failure) -> Option<Duration> {
@@ -134,7 +141,7 @@ impl Receiver {
             // Told by the call itself.
             401 | 404 => return Some(BROKEN_WAIT),
             409 if why.contains("webhook") => {
-                drop(self.bot.call::<bool>("deleteWebhook", &Call::default()).await);
+                drop(self.bot.call::<bool>("deleteWebhook", json!({})).await);
             }
             409 => {
                 self.conflicts += 1;
@@ -168,7 +175,7 @@ impl Receiver {
                     self.take(first, update, rest).await?;
                 }
                 Err(e) => {
-                    tracing::warn!(update = id, error = %e, "an update cannot be read; it is skipped")
+                    tracing::warn!(update = id, error = %e, "an update cannot be read; it is skipped");
                 }
             }
             self.fetches = 0;
@@ -287,7 +294,7 @@ impl Receiver {
         else {
             return Ok(());
         };
-        let timestamp = wire::time(date);
+        let (timestamp, sender) = (wire::time(date), Some(sender));
         self.ingress.change(Change { at, id, message, timestamp, sender, what }).await
     }
 
@@ -414,13 +421,14 @@ impl Receiver {
             return Ok(file);
         }
         let fetched = self.bot.told(self.bot.api.file(&media.file_id).await);
-        match fetched.unwrap_or_else(|e| Err(nanoclaw_channel::SendError::from(e).to_string())) {
+        match fetched.map_err(SendError::from) {
             Ok(bytes) => file.bytes = bytes,
-            Err(why) if self.fetches + 1 < FETCHES && !why.contains("too big") => {
+            Err(SendError::Broken { why }) => return Err(IngressError(why)),
+            Err(SendError::Retry { why, .. }) if self.fetches + 1 < FETCHES => {
                 self.fetches += 1;
                 return Err(IngressError(format!("a file was not fetched: {why}")));
             }
-            Err(why) => file.missing = Some(why),
+            Err(e) => file.missing = Some(e.to_string()),
         }
         Ok(file)
     }
@@ -447,7 +455,9 @@ fn replied(message: &Message) -> Option<&Message> {
 }
 
 /// Kind, media type if none is stated, and file.
-fn media(message: &Message) -> impl Iterator<Item = (&'static str, Option<&'static str>, &Media)> {
+pub(crate) fn media(
+    message: &Message,
+) -> impl Iterator<Item = (&'static str, Option<&'static str>, &Media)> {
     let Message { photo, animation, document, video, video_note, audio, voice, .. } = message;
     // An animation is there as a document too, for old clients.
     let document = document.as_ref().filter(|_| animation.is_none());
@@ -464,7 +474,7 @@ fn media(message: &Message) -> impl Iterator<Item = (&'static str, Option<&'stat
 }
 
 /// What is no text and no file, in words.
-fn described(message: &Message) -> Option<String> {
+pub(crate) fn described(message: &Message) -> Option<String> {
     let Message { sticker, venue, location, contact, poll, dice, .. } = message;
     if let Some(sticker) = sticker {
         return Some(format!(

@@ -1,5 +1,6 @@
 //! Telegram, held to the cases of every channel, against a strict Bot API of our own.
 
+mod own;
 mod peer;
 
 #[test]

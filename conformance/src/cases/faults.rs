@@ -60,10 +60,10 @@ pub(super) const CASES: &[Case] = &[
         "Faults",
         "network cut",
         "what was said and sent meanwhile arrives afterwards, once",
-        [catch_up],
+        [link, catch_up],
         cut
     ),
-    case!("Faults", "reconnect", "it finds back after the network was cut", [], reconnect),
+    case!("Faults", "reconnect", "it finds back after the network was cut", [link], reconnect),
     case!(
         "Faults",
         "login taken back",
@@ -346,8 +346,9 @@ async fn revoked(rig: &mut Rig) -> Result<()> {
     let tried = rig.try_send(&message).await?;
     ensure!(matches!(tried, Err(SendError::Broken { .. })), "a login taken back: {tried:?}");
     let broken = |h: &Health| match h {
-        Health::Broken { why } => Some(why.clone()),
-        Health::Up | Health::Reconnecting { .. } | Health::Needs { .. } => None,
+        // What a person can mend at once, such as by linking a device again, is no less a word to the owner.
+        Health::Broken { why } | Health::Needs { what: why } => Some(why.clone()),
+        Health::Up | Health::Reconnecting { .. } => None,
     };
     let why = rig.hears("that it is broken", |heard| heard.health.iter().find_map(broken)).await?;
     ensure!(why.len() > 20, "the owner reads {why:?}, which says not what to do");

@@ -87,9 +87,18 @@ async fn unset(rig: &mut Rig) -> Result<()> {
 async fn refused(rig: &mut Rig) -> Result<()> {
     rig.peer.fail(Fault::Revoked, u32::MAX).await?;
     let _hurry = rig.hurry();
-    match rig.start_fails().await? {
-        StartError::Broken(why) => ensure!(why.len() > 20, "{why:?} says not what to do"),
-        other => bail!("a refused login: {other:?}"),
+    match rig.starting().await {
+        Err(StartError::Broken(why)) => ensure!(why.len() > 20, "{why:?} says not what to do"),
+        // It waits for a person, and delays nobody.
+        Ok(channel) => {
+            rig.hears("what a person must do", |heard| {
+                let asks = |h: &Health| matches!(h, Health::Needs { what } if what.len() > 20);
+                heard.health.iter().any(asks).then_some(())
+            })
+            .await?;
+            channel.stop().await;
+        }
+        Err(other) => bail!("a refused login: {other:?}"),
     }
     Ok(())
 }

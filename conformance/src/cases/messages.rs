@@ -70,7 +70,9 @@ async fn overheard(rig: &mut Rig) -> Result<()> {
     let bob = rig.say(Say::new("bob", Place::Group, "yes")).await?;
     ensure!(ann.chat == ChatKind::Group, "a group came as {:?}", ann.chat);
     ensure!(ann.mention == Mention::No, "nobody addressed the agent");
-    ensure!(ann.at == bob.at, "one group, two addresses: {:?} and {:?}", ann.at, bob.at);
+    // Where a message begins a thread of its own, the threads differ.
+    let one = ann.at.platform_id == bob.at.platform_id;
+    ensure!(one, "one group, two addresses: {:?} and {:?}", ann.at, bob.at);
     ensure!(ann.sender.handle != bob.sender.handle, "two people, one handle");
     Ok(())
 }

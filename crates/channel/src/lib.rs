@@ -5,6 +5,8 @@
 //! [`Channel::send`] and sorts every failure by what happens next ([`SendError`]). It decides nothing.
 
 pub mod ask;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod markdown;
 pub mod split;
 
@@ -66,7 +68,7 @@ pub struct Start {
 pub type Report = Arc<dyn Fn(Health) + Send + Sync>;
 
 /// How a channel is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     /// It hears and can send.
     Up,
@@ -91,7 +93,7 @@ pub enum Health {
 pub type Setting = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Why a channel did not start.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum StartError {
     /// It is not set up; the text says what is missing. It is not tried again.
     #[error("not configured: {0}")]
@@ -105,7 +107,7 @@ pub enum StartError {
 }
 
 /// What a platform offers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Whether a thread is a conversation of its own.
     pub threads: bool,
@@ -190,7 +192,7 @@ pub trait Channel: Send + Sync + 'static {
 }
 
 /// Whether the agent is typing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Typing {
     /// It is.
     On,
@@ -199,7 +201,7 @@ pub enum Typing {
 }
 
 /// Something to be sent.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Outgoing {
     /// Where to.
     pub to: Address,
@@ -212,7 +214,7 @@ pub struct Outgoing {
 }
 
 /// What is sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
     /// Markdown and files.
     Text {
@@ -247,23 +249,24 @@ pub enum Body {
 }
 
 /// A file to be sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutFile {
     /// Its name.
     pub name: String,
-    /// Its bytes.
+    /// Its bytes; never written into JSON.
+    #[serde(skip)]
     pub bytes: Vec<u8>,
 }
 
 /// The platform has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// What the platform calls the message, if it says.
     pub id: Option<PlatformMessageId>,
 }
 
 /// Why a message was not sent, by what happens next.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum SendError {
     /// Try again, not before `after`.
     #[error("{why}")]
@@ -414,7 +417,7 @@ pub struct InFile {
 }
 
 /// The answer to a question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// Which question.
     pub question: QuestionId,
@@ -427,7 +430,7 @@ pub struct Answer {
 }
 
 /// What became of an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AnswerOutcome {
     /// It was taken; the card may say this.
     Taken {

@@ -10,7 +10,7 @@ mod tests;
 pub const LIMIT_MIN: usize = 4;
 
 /// What a platform counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Unit {
     /// Bytes of UTF-8.
     Bytes,

@@ -83,6 +83,7 @@ impl SessionDir {
     }
 
     /// Creates the folder with both databases; finds it unharmed if it is there.
+    #[cfg(feature = "sqlite")]
     pub fn create(&self) -> Result<(), Error> {
         for dir in [
             self.root.clone(),
@@ -123,6 +124,7 @@ impl SessionDir {
     }
 
     /// Moves what a v2 host left in the top folder into `box/`. Only while no box runs.
+    #[cfg(feature = "sqlite")]
     fn adopt(&self) -> Result<(), Error> {
         for name in ["outbound.db-journal", "outbound.db", "outbox", ".heartbeat"] {
             let (old, new) = (self.root.join(name), self.writable().join(name));

@@ -96,17 +96,7 @@ macro_rules! ids {
             }
         }
 
-        impl rusqlite::ToSql for $name {
-            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-                self.0.to_sql()
-            }
-        }
-
-        impl rusqlite::types::FromSql for $name {
-            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
-                Self::parse(value.as_str()?).map_err(rusqlite::types::FromSqlError::other)
-            }
-        }
+        crate::sql_text!($name, |text: &str| $name::parse(text));
     )*};
 }
 
@@ -137,6 +127,17 @@ ids! {
     ThreadId = "thread id";
     /// What the platform calls a message.
     PlatformMessageId = "platform message id";
+}
+
+/// A text that nobody can guess: so many of these characters, each as likely as any other.
+pub fn secret(alphabet: &[u8], length: usize) -> String {
+    let even = 256 - 256 % alphabet.len();
+    let random = std::iter::repeat_with(|| usize::from(uuid::Uuid::new_v4().as_bytes()[0]));
+    random
+        .filter(|n| *n < even)
+        .take(length)
+        .filter_map(|n| alphabet.get(n % alphabet.len()).copied().map(char::from))
+        .collect()
 }
 
 /// Makes ids like the original's, `<prefix>-<epoch ms>-<six letters or digits>`.

@@ -12,11 +12,15 @@ pub mod content;
 pub mod dir;
 pub mod fault;
 pub mod ids;
+#[cfg(feature = "sqlite")]
 pub mod inbox;
 pub mod message;
+#[cfg(feature = "sqlite")]
 pub mod outbox;
 pub mod pulse;
 pub mod recur;
+#[cfg(feature = "sqlite")]
+mod sqlite;
 pub mod time;
 
 /// `inbound.db` as SQL.
@@ -24,10 +28,18 @@ pub const INBOUND_SQL: &str = include_str!("sql/inbound.sql");
 /// `outbound.db` as SQL.
 pub const OUTBOUND_SQL: &str = include_str!("sql/outbound.sql");
 
+/// Without SQLite a type is only itself.
+#[cfg(not(feature = "sqlite"))]
+#[macro_export]
+macro_rules! sql_text {
+    ($name:ident, $parse:expr) => {};
+}
+
 /// What can go wrong with a session's files.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// SQLite said no.
+    #[cfg(feature = "sqlite")]
     #[error("{what}: {source}")]
     Sqlite {
         /// What was tried.
@@ -60,32 +72,8 @@ impl Error {
     }
 }
 
-/// Turns a SQLite result into ours, naming the step.
-pub(crate) trait Step<T> {
-    fn step(self, what: &'static str) -> Result<T, Error>;
-}
+#[cfg(feature = "sqlite")]
+pub(crate) use sqlite::{Step, keep_journal};
 
-impl<T> Step<T> for rusqlite::Result<T> {
-    fn step(self, what: &'static str) -> Result<T, Error> {
-        self.map_err(|source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
-                Error::Busy(what)
-            }
-            _ => Error::Sqlite { what, source },
-        })
-    }
-}
-
-/// What a journal may keep of the disk between commits.
-const JOURNAL_BYTES_MAX: u32 = 1 << 20;
-
-/// Keeps the journal's file between commits. To every reader the same as deleting it, and a commit waits for
-/// the disk four times instead of six.
-fn keep_journal(conn: &rusqlite::Connection) -> Result<(), Error> {
-    conn.query_row("PRAGMA journal_mode = PERSIST", [], |_| Ok(())).step("set journal mode")?;
-    let limit = format!("PRAGMA journal_size_limit = {JOURNAL_BYTES_MAX}");
-    conn.query_row(&limit, [], |_| Ok(())).step("limit the journal")
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "sqlite"))]
 mod tests;

@@ -34,20 +34,10 @@ macro_rules! words {
             }
         }
 
-        impl rusqlite::ToSql for $name {
-            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-                Ok(self.as_str().into())
-            }
-        }
-
-        impl rusqlite::types::FromSql for $name {
-            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
-                let word = value.as_str()?;
-                Self::parse(word).ok_or_else(|| {
-                    rusqlite::types::FromSqlError::other($crate::message::UnknownWord(stringify!($name), word.to_owned()))
-                })
-            }
-        }
+        $crate::sql_text!($name, |word: &str| {
+            $name::parse(word)
+                .ok_or_else(|| $crate::message::UnknownWord(stringify!($name), word.to_owned()))
+        });
     )*};
 }
 

@@ -7,6 +7,9 @@
 //! A piece is valid on its own: whatever is open at a cut is closed there and opened again behind it. Nothing
 //! but white space at the cuts is left out. What a platform cannot mark is shown as plain text.
 
+#[cfg(any(test, fuzzing))]
+#[path = "dialect/tests/oracle.rs"]
+pub(crate) mod oracle;
 mod pack;
 mod print;
 #[cfg(test)]

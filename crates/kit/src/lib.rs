@@ -12,9 +12,13 @@
 pub mod backoff;
 pub mod dialect;
 pub mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod pace;
+pub mod remote;
 pub mod sign;
+#[cfg(feature = "sqlite")]
 pub mod store;
 pub mod webhook;
 

@@ -8,6 +8,8 @@
 //! Whoever connects here is a stranger. A connection has a time, a head and a body that end; a path has a rate.
 //! Whether a call is genuine is for its [`Handler`] to find, before it reads anything into the body.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod serve;
 #[cfg(test)]
 mod tests;

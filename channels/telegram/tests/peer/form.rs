@@ -34,7 +34,9 @@ impl Fields {
 pub(crate) fn fields(kind: Option<&str>, body: &[u8]) -> Fields {
     let mut fields = Fields::default();
     match kind.and_then(|kind| kind.split_once("boundary=")) {
-        Some((_, boundary)) => parts(&mut fields, format!("--{}", boundary.trim_matches('"')).as_bytes(), body),
+        Some((_, boundary)) => {
+            parts(&mut fields, format!("--{}", boundary.trim_matches('"')).as_bytes(), body);
+        }
         None => {
             if let Ok(Value::Object(map)) = serde_json::from_slice(body) {
                 fields.values = map;

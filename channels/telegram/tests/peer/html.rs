@@ -15,7 +15,9 @@ pub(crate) fn read(html: &str) -> Result<String, String> {
                 rest = after;
                 if let Some(name) = tag.strip_prefix('/') {
                     if open.pop().as_deref() != Some(name.trim()) {
-                        return Err(format!("Unmatched end tag at byte offset {at}, found \"</{name}>\""));
+                        return Err(format!(
+                            "Unmatched end tag at byte offset {at}, found \"</{name}>\""
+                        ));
                     }
                 } else {
                     open.push(opened(tag, &open, at)?);
@@ -43,12 +45,15 @@ fn opened(tag: &str, open: &[String], at: usize) -> Result<String, String> {
     let (name, attributes) = tag.split_once(' ').unwrap_or((tag, ""));
     let within = |name: &str| open.iter().any(|tag| tag == name);
     let known = match name {
-        "b" | "strong" | "i" | "em" | "u" | "ins" | "s" | "strike" | "del" | "tg-spoiler" | "pre" => {
-            attributes.is_empty()
+        "b" | "strong" | "i" | "em" | "u" | "ins" | "s" | "strike" | "del" | "tg-spoiler"
+        | "pre" => attributes.is_empty(),
+        "code" => {
+            attributes.is_empty() || (within("pre") && attributes.starts_with("class=\"language-"))
         }
-        "code" => attributes.is_empty() || (within("pre") && attributes.starts_with("class=\"language-")),
         "a" => attributes.starts_with("href=\"") && attributes.ends_with('"'),
-        "blockquote" => (attributes.is_empty() || attributes == "expandable") && !within("blockquote"),
+        "blockquote" => {
+            (attributes.is_empty() || attributes == "expandable") && !within("blockquote")
+        }
         "span" => attributes == "class=\"tg-spoiler\"",
         _ => false,
     };

@@ -23,7 +23,10 @@ fn good(result: Value) -> Answer {
 pub(crate) async fn answer(shared: &Shared, path: &str, fields: Fields) -> Answer {
     if let Some(file) = path.strip_prefix(&format!("/file/bot{TOKEN}/files/")) {
         let world = shared.world();
-        return world.files.get(file).map_or_else(|| no(404, "Not Found"), |f| Answer::Bytes(f.0.clone()));
+        return world
+            .files
+            .get(file)
+            .map_or_else(|| no(404, "Not Found"), |f| Answer::Bytes(f.0.clone()));
     }
     let revoked = shared.world().revoked;
     let Some(method) = path.strip_prefix(&format!("/bot{TOKEN}/")).filter(|_| !revoked) else {
@@ -40,21 +43,26 @@ pub(crate) async fn answer(shared: &Shared, path: &str, fields: Fields) -> Answe
             match fault {
                 Some(Fault::Busy { after }) => {
                     let after = after.map(|after| json!({ "retry_after": after.as_secs() }));
-                    Answer::Json(429, json!({
-                        "ok": false, "error_code": 429, "description": "Too Many Requests: retry later",
-                        "parameters": after.unwrap_or(json!({})),
-                    }))
+                    Answer::Json(
+                        429,
+                        json!({
+                            "ok": false, "error_code": 429, "description": "Too Many Requests: retry later",
+                            "parameters": after.unwrap_or(json!({})),
+                        }),
+                    )
                 }
                 Some(Fault::Down) => Answer::Page,
                 Some(Fault::HalfOpen) => Answer::Never,
-                Some(Fault::MarkupRefused) if fields.text("parse_mode").is_some() => {
-                    bad("can't parse entities: Can't find end of the entity starting at byte offset 5")
-                }
+                Some(Fault::MarkupRefused) if fields.text("parse_mode").is_some() => bad(
+                    "can't parse entities: Can't find end of the entity starting at byte offset 5",
+                ),
                 Some(Fault::AnswerLost) => {
                     shared.world().send(method, &fields);
                     Answer::Lost
                 }
-                Some(Fault::MarkupRefused | Fault::Revoked) | None => shared.world().send(method, &fields),
+                Some(Fault::MarkupRefused | Fault::Revoked) | None => {
+                    shared.world().send(method, &fields)
+                }
             }
         }
         method => shared.world().other(method, &fields),
@@ -79,8 +87,11 @@ async fn updates(shared: &Shared, fields: &Fields) -> Answer {
                 return no(401, "Unauthorized");
             }
             if world.poll != mine {
-                return no(409, "Conflict: terminated by other getUpdates request; make sure that only \
-                    one bot instance is running");
+                return no(
+                    409,
+                    "Conflict: terminated by other getUpdates request; make sure that only \
+                    one bot instance is running",
+                );
             }
             if let Some(offset) = fields.number("offset") {
                 world.updates.retain(|(id, _)| *id >= offset);
@@ -95,7 +106,9 @@ async fn updates(shared: &Shared, fields: &Fields) -> Answer {
             let batch: Vec<Value> = world
                 .updates
                 .iter()
-                .filter(|(_, update)| wanted(update) || !known(update) || update.get("something_new").is_some())
+                .filter(|(_, update)| {
+                    wanted(update) || !known(update) || update.get("something_new").is_some()
+                })
                 .take(100)
                 .map(|(_, update)| update.clone())
                 .collect();
@@ -118,7 +131,8 @@ impl World {
     fn too_fast(&mut self, chat: i64) -> bool {
         let now = Instant::now();
         self.sent.retain(|(_, at)| now.duration_since(*at) < Duration::from_secs(60));
-        let all = self.sent.iter().filter(|(_, at)| now.duration_since(*at) < Duration::from_secs(1));
+        let all =
+            self.sent.iter().filter(|(_, at)| now.duration_since(*at) < Duration::from_secs(1));
         let here = self.sent.iter().filter(|(to, _)| *to == chat);
         if all.count() >= 30 || (chat < 0 && here.count() >= 20) {
             return true;
@@ -130,11 +144,14 @@ impl World {
     fn send(&mut self, method: &str, fields: &Fields) -> Answer {
         let Some(to) = fields.number("chat_id") else { return bad("chat_id is empty") };
         if let (Some(new), GROUP) = (self.moved, to) {
-            return Answer::Json(400, json!({
-                "ok": false, "error_code": 400,
-                "description": "Bad Request: group chat was upgraded to a supergroup chat",
-                "parameters": { "migrate_to_chat_id": new },
-            }));
+            return Answer::Json(
+                400,
+                json!({
+                    "ok": false, "error_code": 400,
+                    "description": "Bad Request: group chat was upgraded to a supergroup chat",
+                    "parameters": { "migrate_to_chat_id": new },
+                }),
+            );
         }
         let known = to == GROUP || (1001..=1003).contains(&to) || self.moved == Some(to);
         if !known {
@@ -145,10 +162,13 @@ impl World {
             return bad("message thread not found");
         }
         if self.too_fast(to) {
-            return Answer::Json(429, json!({
-                "ok": false, "error_code": 429, "description": "Too Many Requests: retry after 7",
-                "parameters": { "retry_after": 7 },
-            }));
+            return Answer::Json(
+                429,
+                json!({
+                    "ok": false, "error_code": 429, "description": "Too Many Requests: retry after 7",
+                    "parameters": { "retry_after": 7 },
+                }),
+            );
         }
         match method {
             "sendMessage" => self.send_text(to, topic, fields),
@@ -157,7 +177,13 @@ impl World {
         }
     }
 
-    fn show(&mut self, to: i64, topic: Option<i64>, fields: &Fields, part: (String, Option<PeerFile>)) -> Value {
+    fn show(
+        &mut self,
+        to: i64,
+        topic: Option<i64>,
+        fields: &Fields,
+        part: (String, Option<PeerFile>),
+    ) -> Value {
         let (text, file) = part;
         let number = self.next();
         let keyboard = fields.json("reply_markup").unwrap_or_default();
@@ -167,7 +193,9 @@ impl World {
             .filter_map(Value::as_array)
             .flatten()
             .map(|b| (&b["text"], &b["callback_data"]))
-            .map(|(t, d)| (t.as_str().unwrap_or_default().into(), d.as_str().unwrap_or_default().into()))
+            .map(|(t, d)| {
+                (t.as_str().unwrap_or_default().into(), d.as_str().unwrap_or_default().into())
+            })
             .collect();
         let reply = fields.json("reply_parameters").and_then(|r| r["message_id"].as_i64());
         let seen = Seen {
@@ -220,7 +248,8 @@ impl World {
     }
 
     fn send_album(&mut self, to: i64, topic: Option<i64>, fields: &Fields) -> Answer {
-        let items = fields.json("media").and_then(|media| media.as_array().cloned()).unwrap_or_default();
+        let items =
+            fields.json("media").and_then(|media| media.as_array().cloned()).unwrap_or_default();
         if !(2..=10).contains(&items.len()) {
             return bad("a media group has 2 to 10 items");
         }
@@ -232,7 +261,10 @@ impl World {
         }
         let mut sent = Vec::new();
         for item in &items {
-            let name = item["media"].as_str().and_then(|m| m.strip_prefix("attach://")).unwrap_or_default();
+            let name = item["media"]
+                .as_str()
+                .and_then(|m| m.strip_prefix("attach://"))
+                .unwrap_or_default();
             let file = match file(fields, name, item["type"] == "photo") {
                 Ok(file) => file,
                 Err(answer) => return answer,
@@ -246,7 +278,8 @@ impl World {
                 Err(why) => return bad(&why),
             }
         }
-        let shown: Vec<Value> = sent.into_iter().map(|part| self.show(to, topic, fields, part)).collect();
+        let shown: Vec<Value> =
+            sent.into_iter().map(|part| self.show(to, topic, fields, part)).collect();
         good(json!(shown))
     }
 
@@ -258,14 +291,21 @@ impl World {
             "getMe" => good(me()),
             "deleteWebhook" | "answerCallbackQuery" => good(json!(true)),
             "getChat" => good(chat(fields.number("chat_id").unwrap_or_default())),
-            "getFile" => match fields.text("file_id").and_then(|id| Some((id, self.files.get(id)?))) {
-                None => bad("wrong file_id"),
-                Some((_, (_, size))) if *size > 20 << 20 => bad("file is too big"),
-                Some((id, _)) => good(json!({ "file_id": id, "file_path": format!("files/{id}") })),
-            },
+            "getFile" => {
+                match fields.text("file_id").and_then(|id| Some((id, self.files.get(id)?))) {
+                    None => bad("wrong file_id"),
+                    Some((_, (_, size))) if *size > 20 << 20 => bad("file is too big"),
+                    Some((id, _)) => {
+                        good(json!({ "file_id": id, "file_path": format!("files/{id}") }))
+                    }
+                }
+            }
             "setMessageReaction" => {
-                let emoji = fields.json("reaction").and_then(|r| Some(r[0]["emoji"].as_str()?.to_owned()));
-                let Some((message, emoji)) = id(fields).zip(emoji) else { return bad("REACTION_EMPTY") };
+                let emoji =
+                    fields.json("reaction").and_then(|r| Some(r[0]["emoji"].as_str()?.to_owned()));
+                let Some((message, emoji)) = id(fields).zip(emoji) else {
+                    return bad("REACTION_EMPTY");
+                };
                 if !"👍👎❤🔥👀🎉".contains(&emoji) {
                     return bad("REACTION_INVALID");
                 }
@@ -287,8 +327,10 @@ impl World {
                     Err(why) => return bad(&why),
                 };
                 if text == shown.seen.text && shown.buttons.is_empty() {
-                    return bad("message is not modified: specified new message content and reply markup \
-                        are exactly the same");
+                    return bad(
+                        "message is not modified: specified new message content and reply markup \
+                        are exactly the same",
+                    );
                 }
                 shown.seen.text = text;
                 shown.seen.edited = true;
@@ -340,7 +382,9 @@ fn keyboard(fields: &Fields) -> Result<(), String> {
 }
 
 fn file(fields: &Fields, field: &str, photo: bool) -> Result<PeerFile, Answer> {
-    let Some((name, bytes)) = fields.files.get(field) else { return Err(bad("there is no file in the request")) };
+    let Some((name, bytes)) = fields.files.get(field) else {
+        return Err(bad("there is no file in the request"));
+    };
     if bytes.is_empty() {
         return Err(bad("file must be non-empty"));
     }

@@ -5,7 +5,7 @@
 mod form;
 mod html;
 mod methods;
-mod world;
+pub(crate) mod world;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
@@ -50,6 +50,11 @@ impl Shared {
     pub(crate) fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(crate) fn tell(&self, update: Value) {
+        self.world().tell(update);
+        self.news.notify_waiters();
+    }
 }
 
 pub(crate) struct Telegram {
@@ -79,8 +84,12 @@ impl Telegram {
     }
 
     fn tell(&self, update: Value) {
-        self.shared.world().tell(update);
-        self.shared.news.notify_waiters();
+        self.shared.tell(update);
+    }
+
+    /// For tests that look behind the scenes.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
     }
 }
 
@@ -89,8 +98,8 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         let (shared, mut cut) = (Arc::clone(&shared), shared.cut.subscribe());
         tokio::spawn(async move {
             let service = service_fn(|request| handle(Arc::clone(&shared), request));
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ = cut.wait_for(|cut| *cut) => {}
                 _ = connection => {}
@@ -105,7 +114,8 @@ async fn handle(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, std::io::Error> {
     let path = request.uri().path().to_owned();
-    let kind = request.headers().get("content-type").and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let kind =
+        request.headers().get("content-type").and_then(|v| v.to_str().ok()).map(str::to_owned);
     let body = request.into_body().collect().await.map_err(std::io::Error::other)?.to_bytes();
     let fields = form::fields(kind.as_deref(), &body);
     shared.world().calls += 1;
@@ -121,7 +131,6 @@ async fn handle(
     let response = Response::builder().status(status).header("content-type", kind);
     response.body(Full::new(Bytes::from(body))).map_err(std::io::Error::other)
 }
-
 
 #[async_trait(?Send)]
 impl Peer for Telegram {
@@ -140,7 +149,9 @@ impl Peer for Telegram {
         Profile {
             deletes_in: Offer::No("Telegram does not tell bots what people delete"),
             history: Offer::No("Telegram does not let bots read what was said before"),
-            idempotent: Offer::No("Telegram has no key that marks a second try at the same message"),
+            idempotent: Offer::No(
+                "Telegram has no key that marks a second try at the same message",
+            ),
             signed_webhook: Offer::No("long polling is used, no address is open"),
             text_in_max: 4096,
             ..Profile::all(

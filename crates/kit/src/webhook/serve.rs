@@ -12,7 +12,8 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 
@@ -79,7 +80,11 @@ pub(super) async fn serve(listener: TcpListener, routes: Arc<Routes>) {
     }
 }
 
-async fn connection(stream: TcpStream, from: IpAddr, routes: &Arc<Routes>) {
+pub(super) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    from: IpAddr,
+    routes: &Arc<Routes>,
+) {
     let service = hyper::service::service_fn(|request| {
         let routes = Arc::clone(routes);
         async move { Ok::<_, Infallible>(answer(request, from, &routes).await) }

@@ -1,0 +1,17 @@
+#[path = "../../../../fuzz/near.rs"]
+mod near;
+
+use near::near;
+use proptest::proptest;
+
+proptest! {
+    #[test]
+    fn mail(data in near("email")) {
+        super::mail(&data);
+    }
+
+    #[test]
+    fn ids(data in near("email_ids")) {
+        super::ids(&data);
+    }
+}

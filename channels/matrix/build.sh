@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Builds the program of the Matrix channel and puts it into bin/, beside nanoclaw. `--tests`: without
+# optimisation and into target/ only, for the tests.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+target="${CARGO_TARGET_DIR:-target}/matrix"
+build=(cargo build --locked --manifest-path channels/matrix/program/Cargo.toml --target-dir "$target")
+if [ "${1:-}" = --tests ]; then
+  exec "${build[@]}"
+fi
+"${build[@]}" --release
+mkdir -p bin
+install -m 755 "$target/release/nanoclaw-matrix" bin/nanoclaw-matrix.new
+mv -f bin/nanoclaw-matrix.new bin/nanoclaw-matrix
+echo "new: bin/nanoclaw-matrix"
