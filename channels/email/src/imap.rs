@@ -258,7 +258,7 @@ impl Reader {
         let (mut session, mut last) = opened;
         loop {
             announced(&session);
-            for uid in in_time(self.new(&mut session, last)).await? {
+            for uid in in_time(self.behind(&mut session, last)).await? {
                 self.take(&mut session, uid, backoff).await?;
                 last = (last.0, uid);
                 self.threads.store.put("read", &format!("{} {uid}", last.0)).await?;
@@ -305,7 +305,7 @@ impl Reader {
     }
 
     /// The mails behind the last one.
-    async fn new(&self, session: &mut Imap, (_, last): (u32, u32)) -> Result<Vec<u32>, Ended> {
+    async fn behind(&self, session: &mut Imap, (_, last): (u32, u32)) -> Result<Vec<u32>, Ended> {
         let range = format!("UID {}:*", last.saturating_add(1));
         let found = session.uid_search(range).await?;
         let mut new: Vec<u32> = found.into_iter().filter(|uid| *uid > last).collect();
@@ -362,7 +362,8 @@ impl Reader {
 
 fn inbound(mail: mail::Mail, at: Address, id: PlatformMessageId, large: Option<u32>) -> Inbound {
     let now = SystemClock.now();
-    let mut files = mail.files;
+    // Of a large mail there is only the head.
+    let mut files = if large.is_some() { Vec::new() } else { mail.files };
     files.extend(large.map(|bytes| {
         let (bytes, limit) =
             (nanoclaw_kit::files::size(bytes.into()), nanoclaw_kit::files::size(MAIL_MAX));

@@ -6,7 +6,7 @@ use crate::ids::{self, Email, Place, Thread};
 use crate::threads::{Known, Threads};
 use nanoclaw_channel::split::Unit;
 use nanoclaw_channel::{
-    Body, OutFile, Outgoing, PlatformMessageId, Receipt, SendError, ask, markdown,
+    Body, OutFile, Outgoing, PlatformMessageId, Question, Receipt, SendError, ask, markdown,
 };
 use nanoclaw_kit::dialect::{Dialect, pieces, plain};
 use nanoclaw_kit::files::{safe_name, size};
@@ -75,9 +75,17 @@ pub(crate) async fn send(
     Ok(Receipt { id: first })
 }
 
-fn ask_text(question: &nanoclaw_channel::Question) -> String {
-    // Each line of it is a line for people, so it is no paragraph.
-    ask::text(question, &markdown::PLAIN).replace('\n', "  \n")
+/// A question as Markdown that means it to the letter: `1)` is what people type, and no list.
+fn ask_text(question: &Question) -> String {
+    let mut markdown = String::new();
+    for c in ask::text(question, &markdown::PLAIN).chars() {
+        match c {
+            '\n' => markdown.push_str("  \n"),
+            c if c.is_ascii_punctuation() => markdown.extend(['\\', c]),
+            c => markdown.push(c),
+        }
+    }
+    markdown
 }
 
 async fn letters(

@@ -12,9 +12,11 @@ use lettre::{AsyncTransport as _, Tokio1Executor};
 use nanoclaw_channel::{SendError, StartError};
 use nanoclaw_kit::files::mime_of;
 use std::time::Duration;
+use tokio::time::timeout;
 
-/// Longest time for one step of a conversation with the server.
-const STEP_TIME: Duration = Duration::from_secs(40);
+/// Longest time for a mail, and for each megabyte of it. A server may look long at a mail before it takes it.
+const MAIL_TIME: Duration = Duration::from_secs(30);
+const MEGABYTE_TIME: Duration = Duration::from_secs(15);
 
 /// A server that takes our mail.
 pub(crate) struct Smtp {
@@ -90,7 +92,7 @@ impl Smtp {
             .port(server.port)
             .tls(tls)
             .credentials(Credentials::new(user.to_owned(), password.to_owned()))
-            .timeout(Some(STEP_TIME))
+            .timeout(Some(MAIL_TIME))
             .build();
         Ok(Self { transport, from: Mailbox::new(name, address), own: own.clone() })
     }
@@ -149,7 +151,15 @@ impl Smtp {
 impl Post for Smtp {
     async fn post(&self, letter: &Letter) -> Result<(), SendError> {
         let message = self.message(letter)?;
-        self.transport.send(message).await.map(drop).map_err(|e| sort(&e))
+        let size = letter.text.len() + letter.files.iter().map(|f| f.bytes.len()).sum::<usize>();
+        let time = MAIL_TIME + MEGABYTE_TIME * u32::try_from(size >> 20).unwrap_or(u32::MAX);
+        match timeout(time, self.transport.send(message)).await {
+            Ok(sent) => sent.map(drop).map_err(|e| sort(&e)),
+            Err(_) => {
+                let why = "the mail server did not take the mail in time".to_owned();
+                Err(SendError::Retry { after: None, why })
+            }
+        }
     }
 }
 

@@ -173,7 +173,7 @@ async fn chat_names(rig: &mut Rig) -> Result<()> {
     let mut named = 0;
     for (place, offer) in [(Place::Direct, rig.profile.direct), (Place::Group, rig.profile.group)] {
         let Some(name) = rig.peer.chat_name(place) else { continue };
-        if offer != crate::Offer::Yes {
+        if offer != Offer::Yes {
             continue;
         }
         let at = rig.say(Say::new("ann", place, "where are we?").mention()).await?.at;

@@ -333,6 +333,7 @@ impl Peer for Mail {
             typing: Offer::No("mail does not show it"),
             history: Offer::No("a mail quotes what it answers"),
             idempotent: Offer::No("SMTP has no keys; every attempt has the same Message-ID"),
+            busy: Offer::No("SMTP says that it is busy, but not for how long"),
             signed_webhook: Offer::No("mail is read over IMAP"),
             markup_refused: Offer::No("mail takes any HTML, and has a text part beside it"),
             text_in_max: 4 << 20,
