@@ -165,6 +165,7 @@ async fn one_session_is_shared_by_a_webhook_a_chat_and_mail() -> anyhow::Result<
         name: "build.log".into(),
         mime: "text/plain".into(),
         bytes: b"error in line 7\n".to_vec(),
+        ..SaidFile::default()
     };
     assert_eq!(house.sends("fakemail", "mail", "the log", vec![log]).await?, "heard");
     let read = "RUN cat /workspace/inbox/*/build.log";

@@ -1,5 +1,6 @@
 //! Stories on a simulated clock: minutes and days pass in milliseconds, the host is the real one.
 
+mod afterwards;
 mod approvals;
 mod attacks;
 mod boxes;
@@ -8,6 +9,7 @@ mod channels;
 mod limits;
 mod ncl;
 mod outage;
+mod pairing;
 mod questions;
 mod routing;
 mod sessions;
@@ -23,7 +25,8 @@ use nanoclaw_host::{Boxes, Config, Egress, EgressGrant, HostOptions, Started};
 use nanoclaw_testkit::clock::SimClock;
 use nanoclaw_testkit::driver::FakeDriver;
 use nanoclaw_tests::rig::Rig;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Long enough for anything, on the simulated clock.
@@ -48,14 +51,15 @@ struct Sim {
     boxes_max: usize,
     idle: Duration,
     channels: &'static [&'static ChannelDef],
+    /// What is set for channels.
+    settings: Arc<Mutex<BTreeMap<String, String>>>,
     started: Option<Started>,
 }
 
 impl Sim {
     fn new(name: &str) -> anyhow::Result<Self> {
         let (driver, clock) = (Arc::<FakeDriver>::default(), Arc::new(SimClock::start()));
-        *driver.clock.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
-            Some(clock.clone());
+        *driver.clock.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock.clone());
         Ok(Self {
             rig: Rig::without_boxes(name)?,
             driver,
@@ -63,12 +67,13 @@ impl Sim {
             boxes_max: 100,
             idle: Duration::from_secs(600),
             channels: &nanoclaw_testkit::channel::CHANNELS,
+            settings: Arc::default(),
             started: None,
         })
     }
 
     async fn start(&mut self) -> anyhow::Result<()> {
-        let root = self.rig.root.path();
+        let (root, settings) = (self.rig.root.path(), self.settings.clone());
         let started = nanoclaw_host::start(HostOptions {
             config: Config {
                 data: root.join("data"),
@@ -83,14 +88,16 @@ impl Sim {
                 timezone: "UTC".into(),
                 box_user: BoxUser { uid: 64_000, gid: 64_000 },
                 limits: Limits::default(),
-                box_env: std::collections::BTreeMap::new(),
+                box_env: BTreeMap::new(),
                 default_provider: "demo".into(),
             },
             channels: self.channels,
             driver: self.driver.clone(),
             egress: Arc::new(NoWayOut),
             clock: self.clock.clone(),
-            setting: Arc::new(|_| None),
+            setting: Arc::new(move |name| {
+                settings.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+            }),
         });
         self.started = Some(started.await?);
         Ok(())
@@ -118,5 +125,30 @@ impl Sim {
         let shown = |p: &nanoclaw_testkit::platform::Platform| p.texts(chat).len() >= texts.len();
         self.rig.platform.until(EVER, shown).await;
         assert_eq!(self.rig.platform.texts(chat), texts);
+    }
+
+    /// What lies in a session's inbox, in order: whether it wakes, and its content.
+    fn rows(
+        &self,
+        agent: &AgentId,
+    ) -> anyhow::Result<Vec<(bool, nanoclaw_contract::content::Chat)>> {
+        let mut all = Vec::new();
+        for session in self.rig.sessions(agent)? {
+            let inbox = self.inbox(agent, &session)?;
+            let mut query =
+                inbox.prepare("SELECT trigger, content FROM messages_in ORDER BY seq")?;
+            let rows = query.query_map([], |r| Ok((r.get(0)?, r.get::<_, String>(1)?)))?;
+            for row in rows {
+                let (wakes, content) = row?;
+                all.push((wakes, nanoclaw_contract::content::Chat::parse(&content)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The texts among them that wake nobody.
+    fn context(&self, agent: &AgentId) -> anyhow::Result<Vec<String>> {
+        let rows = self.rows(agent)?.into_iter().filter(|(wakes, _)| !wakes);
+        Ok(rows.map(|(_, chat)| chat.text).collect())
     }
 }

@@ -1,11 +1,11 @@
 //! The adapters of [`crate::platform`]: ordinary channels over an ordinary socket.
 
-use crate::platform::{Click, Line, Platform, Refusal, Said, Shown};
+use crate::platform::{Changed, Click, Line, Platform, Refusal, Said, Shown};
 use async_trait::async_trait;
 use nanoclaw_channel::{
-    Address, Answer, AnswerOutcome, Body, Capabilities, Channel, ChannelDef, ChannelType, ChatKind,
-    InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId, QuestionId,
-    Receipt, SendError, Sender, Start, StartError, ThreadId, Typing,
+    Address, Answer, AnswerOutcome, Body, Capabilities, Change, Channel, ChannelDef, ChannelType,
+    ChatKind, Health, InFile, Inbound, Ingress, Mention, Outgoing, PlatformId, PlatformMessageId,
+    QuestionId, Receipt, Report, SendError, Sender, Start, StartError, ThreadId, Typing, What,
 };
 use nanoclaw_contract::time::Timestamp;
 use std::collections::BTreeMap;
@@ -44,21 +44,24 @@ const ALL: Capabilities = Capabilities {
     files: true,
     idempotent: true,
     typing: true,
+    history: true,
     file_in_max: 64 << 20,
     file_out_max: 64 << 20,
     ..Capabilities::TEXT
 };
 const LETTERS: Capabilities =
-    Capabilities { edits: false, reactions: false, buttons: false, ..ALL };
+    Capabilities { edits: false, reactions: false, buttons: false, history: false, ..ALL };
 const LINES: Capabilities = Capabilities { threads: false, files: false, ..LETTERS };
 
 type Waiting = Arc<Mutex<BTreeMap<u64, oneshot::Sender<Result<Receipt, SendError>>>>>;
+type Asked = Arc<Mutex<BTreeMap<u64, oneshot::Sender<(Vec<Said>, Option<String>)>>>>;
 
 struct Fake {
     name: &'static str,
     capabilities: Capabilities,
     out: mpsc::UnboundedSender<Line>,
     waiting: Waiting,
+    asked: Asked,
     next: AtomicU64,
 }
 
@@ -82,18 +85,26 @@ async fn start(
             }
         }
     });
-    let waiting = Waiting::default();
-    tokio::spawn(listen(name, reader, start.ingress, out.clone(), waiting.clone()));
-    Ok(Arc::new(Fake { name, capabilities, out, waiting, next: AtomicU64::new(1) }))
+    let (waiting, asked) = (Waiting::default(), Asked::default());
+    let ears = Ears { name, ingress: start.ingress, heard: out.clone(), report: start.report };
+    tokio::spawn(listen(ears, reader, waiting.clone(), asked.clone()));
+    Ok(Arc::new(Fake { name, capabilities, out, waiting, asked, next: AtomicU64::new(1) }))
+}
+
+/// What a connection hears with.
+struct Ears {
+    name: &'static str,
+    ingress: Arc<dyn Ingress>,
+    heard: mpsc::UnboundedSender<Line>,
+    report: Report,
 }
 
 /// Messages of one connection are pushed one after the other, as a real adapter would; chats side by side.
 async fn listen(
-    name: &'static str,
+    Ears { name, ingress, heard, report }: Ears,
     reader: tokio::net::unix::OwnedReadHalf,
-    ingress: Arc<dyn Ingress>,
-    heard: mpsc::UnboundedSender<Line>,
     waiting: Waiting,
+    asked: Asked,
 ) {
     let mut chats: BTreeMap<String, mpsc::UnboundedSender<Said>> = BTreeMap::new();
     let mut lines = BufReader::new(reader).lines();
@@ -121,6 +132,28 @@ async fn listen(
             Ok(Line::Sent(n, id)) => {
                 settle(&waiting, n, Ok(Receipt { id: PlatformMessageId::parse(id).ok() }));
             }
+            Ok(Line::Change(n, change)) => {
+                let (ingress, heard) = (ingress.clone(), heard.clone());
+                tokio::spawn(async move {
+                    let said = match changed(name, change) {
+                        Ok(change) => ingress.change(change).await.map_err(|e| e.to_string()),
+                        Err(why) => Err(why),
+                    };
+                    let said =
+                        said.map_or_else(|why| format!("failed: {why}"), |()| "taken".into());
+                    drop(heard.send(Line::Clicked(n, said)));
+                });
+            }
+            Ok(Line::Told(n, past, name)) => {
+                let waiter = asked.lock().unwrap_or_else(PoisonError::into_inner).remove(&n);
+                drop(waiter.map(|waiter| waiter.send((past, name))));
+            }
+            Ok(Line::Health(health, why)) => report(match health.as_str() {
+                "up" => Health::Up,
+                "needs" => Health::Needs { what: why },
+                "broken" => Health::Broken { why },
+                _ => Health::Reconnecting { why },
+            }),
             Ok(Line::Refused(n, refusal)) => settle(&waiting, n, Err(refused(refusal))),
             _ => {}
         }
@@ -140,6 +173,26 @@ async fn press(name: &str, ingress: &Arc<dyn Ingress>, click: Click) -> String {
         Ok(AnswerOutcome::Refused { why }) => format!("refused: {why}"),
         Err(e) => format!("failed: {e}"),
     }
+}
+
+fn changed(channel: &str, change: Changed) -> Result<Change, String> {
+    let bad = |e: nanoclaw_contract::ids::BadId| e.to_string();
+    Ok(Change {
+        at: Address {
+            channel_type: ChannelType::parse(channel).map_err(bad)?,
+            platform_id: PlatformId::parse(change.chat).map_err(bad)?,
+            thread_id: change.thread.map(ThreadId::parse).transpose().map_err(bad)?,
+        },
+        id: PlatformMessageId::parse(change.id).map_err(bad)?,
+        message: PlatformMessageId::parse(change.message).map_err(bad)?,
+        timestamp: Timestamp::now(),
+        sender: change.sender.map(|who| Sender { name: Some(who.clone()), handle: who }),
+        what: match change.what.as_str() {
+            "edited" => What::Edited(change.text),
+            "deleted" => What::Deleted,
+            what => What::Reacted { emoji: change.text, removed: what == "unreacted" },
+        },
+    })
 }
 
 async fn push(
@@ -183,7 +236,7 @@ fn inbound(channel: &str, said: Said) -> Result<Inbound, String> {
                 name: f.name,
                 mime: Some(f.mime),
                 bytes: f.bytes,
-                missing: None,
+                missing: f.missing,
             })
             .collect(),
         reply_to: None,
@@ -206,6 +259,16 @@ fn refused(refusal: Refusal) -> SendError {
         }
         Refusal::Reject(why) => SendError::Reject { why },
         Refusal::Broken(why) => SendError::Broken { why },
+    }
+}
+
+impl Fake {
+    async fn ask(&self, chat: String, thread: Option<String>) -> (Vec<Said>, Option<String>) {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        let (tx, rx) = oneshot::channel();
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).insert(n, tx);
+        drop(self.out.send(Line::Ask(n, chat, thread)));
+        rx.await.unwrap_or_default()
     }
 }
 
@@ -255,6 +318,17 @@ impl Channel for Fake {
         let lost = || SendError::Retry { after: None, why: "the fake platform hung up".into() };
         self.out.send(Line::Send(shown)).map_err(|_| lost())?;
         rx.await.map_err(|_| lost())?
+    }
+
+    async fn history(&self, at: &Address, _: &PlatformMessageId, max: usize) -> Vec<Inbound> {
+        let thread = at.thread_id.as_ref().map(ToString::to_string);
+        let (past, _) = self.ask(at.platform_id.to_string(), thread).await;
+        let latest = past.len().saturating_sub(max);
+        past.into_iter().skip(latest).filter_map(|said| inbound(self.name, said).ok()).collect()
+    }
+
+    async fn chat_name(&self, chat: &PlatformId) -> Option<String> {
+        self.ask(chat.to_string(), None).await.1
     }
 
     async fn typing(&self, to: &Address, typing: Typing) {

@@ -34,6 +34,33 @@ pub enum Line {
     Clicked(u64, String),
     /// Adapter: the agent types, or no longer.
     Typing(String, bool),
+    /// Platform: something happened to a message. Answered like a click.
+    Change(u64, Changed),
+    /// Adapter: what was said in this chat and thread, and what is the chat called?
+    Ask(u64, String, Option<String>),
+    /// Platform: that.
+    Told(u64, Vec<Said>, Option<String>),
+    /// Platform: this is how the channel is.
+    Health(String, String),
+}
+
+/// Something that happened to a message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Changed {
+    /// Chat.
+    pub chat: String,
+    /// Thread.
+    pub thread: Option<String>,
+    /// The event's id.
+    pub id: String,
+    /// The message.
+    pub message: String,
+    /// Who did it, if the platform says.
+    pub sender: Option<String>,
+    /// `edited`, `deleted`, `reacted`, `unreacted`.
+    pub what: String,
+    /// The new text, or the reaction.
+    pub text: String,
 }
 
 /// The channel of messages that name none.
@@ -74,7 +101,7 @@ pub struct Said {
 }
 
 /// A file from a person.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SaidFile {
     /// `image`, `file` …
     pub kind: String,
@@ -84,6 +111,8 @@ pub struct SaidFile {
     pub mime: String,
     /// Its content.
     pub bytes: Vec<u8>,
+    /// Why its content did not come along.
+    pub missing: Option<String>,
 }
 
 /// A message from an agent.
@@ -149,8 +178,13 @@ struct State {
     typing: BTreeMap<String, bool>,
     mood: Option<Mood>,
     unwanted: Option<String>,
+    down: Option<String>,
     out: BTreeMap<String, mpsc::UnboundedSender<Line>>,
     clicks: BTreeMap<u64, oneshot::Sender<String>>,
+    past: Vec<Said>,
+    names: BTreeMap<String, String>,
+    is_mute: bool,
+    asked: u64,
 }
 
 /// The platform.
@@ -240,7 +274,14 @@ impl Platform {
                     let is_one = ["echo", "**"].iter().any(|s| shown.text.starts_with(s));
                     shown.kind == "text" && is_one && shown.text.contains(u)
                 });
-                let mood = if unwanted { Mood::Reject } else { state.mood.unwrap_or(Mood::Up) };
+                let down = state.down.as_ref() == Some(&shown.channel);
+                let mood = if down {
+                    Mood::Down
+                } else if unwanted {
+                    Mood::Reject
+                } else {
+                    state.mood.unwrap_or(Mood::Up)
+                };
                 let reply = match mood {
                     Mood::Down => {
                         Some(Line::Refused(n, Refusal::Retry(None, "the platform is down".into())))
@@ -258,7 +299,21 @@ impl Platform {
                     drop(answer.send(reply));
                 }
             }
-            Line::In(_) | Line::Sent(..) | Line::Refused(..) | Line::Click(..) => {}
+            Line::Ask(n, chat, thread) => {
+                state.asked += u64::from(thread.is_some());
+                let of = |s: &&Said| s.chat == chat && s.thread == thread && thread.is_some();
+                let past = state.past.iter().filter(of).cloned().collect();
+                if !state.is_mute {
+                    drop(answer.send(Line::Told(n, past, state.names.get(&chat).cloned())));
+                }
+            }
+            Line::In(_)
+            | Line::Sent(..)
+            | Line::Refused(..)
+            | Line::Click(..)
+            | Line::Change(..)
+            | Line::Told(..)
+            | Line::Health(..) => {}
         }
         drop(state);
         self.changed.notify_waiters();
@@ -326,17 +381,52 @@ impl Platform {
     /// Somebody clicks a button, of a card that is shown or not; says what became of it: `taken: …`,
     /// `late`, `refused: …`, `failed: …`, or nothing when the adapter is gone.
     pub async fn click(&self, question: &str, value: &str, sender: &str) -> Option<String> {
+        let click = Click { question: question.into(), value: value.into(), sender: sender.into() };
+        self.ask(|n| Line::Click(n, click)).await
+    }
+
+    async fn ask(&self, line: impl FnOnce(u64) -> Line) -> Option<String> {
         let (tx, rx) = oneshot::channel();
         {
             let mut state = self.lock();
             state.next += 1;
             let n = state.next;
-            let click =
-                Click { question: question.into(), value: value.into(), sender: sender.into() };
-            state.out.get(CHAT)?.send(Line::Click(n, click)).ok()?;
+            state.out.get(CHAT)?.send(line(n)).ok()?;
             state.clicks.insert(n, tx);
         }
         rx.await.ok()
+    }
+
+    /// Something happens to a message; says `taken`, or why it was not.
+    pub async fn change(&self, change: Changed) -> Option<String> {
+        self.ask(|n| Line::Change(n, change)).await
+    }
+
+    /// A channel tells how it is: `up`, `reconnecting`, `needs`, `broken`.
+    pub fn health(&self, channel: &str, health: &str, why: &str) {
+        if let Some(out) = self.lock().out.get(channel) {
+            drop(out.send(Line::Health(health.into(), why.into())));
+        }
+    }
+
+    /// What was said in threads before anybody listened.
+    pub fn past(&self, said: Vec<Said>) {
+        self.lock().past = said;
+    }
+
+    /// Whether the platform answers what it is asked about chats.
+    pub fn mute(&self, is_mute: bool) {
+        self.lock().is_mute = is_mute;
+    }
+
+    /// How often it was asked what had been said in a thread.
+    pub fn asked(&self) -> u64 {
+        self.lock().asked
+    }
+
+    /// What people call a chat.
+    pub fn name(&self, chat: &str, name: &str) {
+        self.lock().names.insert(chat.into(), name.into());
     }
 
     /// The questions with buttons shown in a chat, in order.
@@ -348,6 +438,11 @@ impl Platform {
     /// How the platform behaves from now on.
     pub fn mood(&self, mood: Mood) {
         self.lock().mood = Some(mood);
+    }
+
+    /// One of its channels takes nothing for now.
+    pub fn down(&self, channel: Option<&str>) {
+        self.lock().down = channel.map(Into::into);
     }
 
     /// Answers that contain this are refused for good.

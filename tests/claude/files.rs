@@ -32,6 +32,7 @@ async fn a_picture_of_the_user_is_seen_by_the_model() -> anyhow::Result<()> {
         name: "red.png".into(),
         mime: "image/png".into(),
         bytes: PNG.into(),
+        ..SaidFile::default()
     };
     world.rig.platform.dm_with(CHAT, &format!("what is this?\n{}", say("red")), vec![file]);
     assert_eq!(world.nth(0).await?, "red");
@@ -57,6 +58,7 @@ async fn a_text_file_of_the_user_can_be_read() -> anyhow::Result<()> {
         name: "notes.txt".into(),
         mime: "text/plain".into(),
         bytes,
+        ..SaidFile::default()
     };
     world.rig.platform.dm_with(CHAT, &bash("cat /workspace/inbox/*/notes.txt"), vec![file]);
     let answer = world.nth(0).await?;

@@ -119,6 +119,7 @@ async fn attachments_get_plain_names_below_their_message() -> anyhow::Result<()>
         name: (*name).into(),
         mime: "text/plain".into(),
         bytes: vec![b'0' + u8::try_from(n).unwrap_or_default()],
+        ..SaidFile::default()
     };
     sim.rig.platform.say(Said {
         id: "../../outside".into(),

@@ -74,6 +74,7 @@ async fn a_guest_is_let_in_from_another_chat_and_answered() -> anyhow::Result<()
         name: "plan.txt".into(),
         mime: "text/plain".into(),
         bytes: b"the plan".to_vec(),
+        ..SaidFile::default()
     };
     sim.rig.platform.say(Said { files: vec![file], ..said(1, "room", None, "hello", true) });
     let asked = card(&sim, "boss", 1).await;
@@ -431,6 +432,7 @@ async fn files_of_strangers_do_not_fill_the_disk() -> anyhow::Result<()> {
         name: "plan.txt".into(),
         mime: "text/plain".into(),
         bytes: b"the plan".to_vec(),
+        ..SaidFile::default()
     };
     sim.rig.platform.say(Said { files: vec![file], ..said(1, "room", None, "hello", true) });
     let asked = card(&sim, "boss", 1).await;

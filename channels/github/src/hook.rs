@@ -77,7 +77,7 @@ impl Hub {
             match serde_json::from_str::<Event>(&text) {
                 Ok(event) => self.take(&event).await.map_err(|e| e.to_string())?,
                 Err(error) => {
-                    tracing::warn!(channel = NAME, %error, "a kept event cannot be read any more")
+                    tracing::warn!(channel = NAME, %error, "a kept event cannot be read any more");
                 }
             }
             self.store.delete(&key).await.map_err(|e| e.to_string())?;

@@ -47,41 +47,32 @@ const HISTORY_PAGES: usize = 10;
 pub const CHANNEL: ChannelDef = ChannelDef {
     name: NAME,
     settings: &[
-        setting(
-            "GITHUB_TOKEN",
-            true,
-            true,
-            "A token of the agent's own account: issues and pull requests, read and write",
-        ),
+        SettingSpec {
+            required: true,
+            secret: true,
+            ..setting(
+                "GITHUB_TOKEN",
+                "A token of the agent's own account: issues and pull requests, read and write",
+            )
+        },
         setting(
             "GITHUB_REPOS",
-            false,
-            false,
             "Repositories to read, as owner/name, with commas; not needed with a webhook",
         ),
-        setting(
-            "GITHUB_WEBHOOK_SECRET",
-            true,
-            false,
-            "The secret of the webhook, if GitHub can reach this machine",
-        ),
-        setting(
-            "GITHUB_API_URL",
-            false,
-            false,
-            "Where the REST API is, if not at https://api.github.com",
-        ),
+        SettingSpec {
+            secret: true,
+            ..setting(
+                "GITHUB_WEBHOOK_SECRET",
+                "The secret of the webhook, if GitHub can reach this machine",
+            )
+        },
+        setting("GITHUB_API_URL", "Where the REST API is, if not at https://api.github.com"),
     ],
     start: |start| Box::pin(begin(start)),
 };
 
-const fn setting(
-    name: &'static str,
-    secret: bool,
-    required: bool,
-    what: &'static str,
-) -> SettingSpec {
-    SettingSpec { name, what, required, secret }
+const fn setting(name: &'static str, what: &'static str) -> SettingSpec {
+    SettingSpec { name, what, required: false, secret: false }
 }
 
 /// What all parts of the adapter share.

@@ -77,6 +77,8 @@ impl Hub {
                 }
                 Err(failed) => {
                     self.is_behind.store(true, Ordering::SeqCst);
+                    // What was read of the others was not taken.
+                    self.api.forget();
                     return Err(failed.error);
                 }
             }

@@ -48,7 +48,7 @@ impl Hub {
                 self.say(&spot, &message.key, &format!("{title}{markdown}")).await
             }
             Body::Ask(question) => {
-                self.say(&spot, &message.key, &ask::text(question, &PLAIN)).await
+                self.say(&spot, &message.key, &numbered(&ask::text(question, &PLAIN))).await
             }
             Body::Edit { message: id, markdown } => {
                 let post = post(id.as_str())?;
@@ -279,6 +279,15 @@ fn with_files(markdown: &str, files: &[OutFile]) -> String {
         )
     };
     files.iter().fold(markdown.to_owned(), |all, file| all + &note(file))
+}
+
+/// The numbers of options stay as they are typed: as a list, GitHub would write them in another way.
+fn numbered(text: &str) -> String {
+    let line = |line: &str| match line.trim_start().split_once(") ") {
+        Some((n, label)) if n.parse::<usize>().is_ok() => format!("{n}\\) {label}"),
+        _ => line.to_owned(),
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// A comment in HTML, which GitHub does not show. It stands first, where no open code can swallow it.

@@ -1,11 +1,12 @@
 //! Calls to the Bot API. No error here holds the token, which is part of every URL.
 
-use crate::wire::{Answered, Call, File};
+use crate::wire::{Answered, File};
 use nanoclaw_channel::{SendError, StartError};
 use nanoclaw_kit::http;
 use reqwest::multipart::Form;
 use reqwest::{Client, RequestBuilder};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long Telegram keeps a request for updates open when there are none.
@@ -89,14 +90,18 @@ impl Api {
         Ok(Self { http: http::client()?, methods, files })
     }
 
+    /// Calls a method; what is null in `fields` is not there.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         method: &str,
-        call: &Call,
+        mut fields: Value,
     ) -> Result<T, Failure> {
-        let time = TIME + Duration::from_secs(call.timeout.unwrap_or_default());
+        if let Some(fields) = fields.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+        }
+        let time = TIME + Duration::from_secs(fields["timeout"].as_u64().unwrap_or_default());
         let request = self.http.post(format!("{}/{method}", self.methods)).timeout(time);
-        answer(request.json(call)).await
+        answer(request.json(&fields)).await
     }
 
     pub(crate) async fn upload<T: DeserializeOwned>(
@@ -108,20 +113,13 @@ impl Api {
         answer(request.multipart(form)).await
     }
 
-    /// The bytes of a file; inside, why there are none in words for people.
-    pub(crate) async fn file(&self, id: &str) -> Result<Result<Vec<u8>, String>, Failure> {
-        let call = Call { file_id: Some(id.into()), ..Call::default() };
-        let path = match self.call::<File>("getFile", &call).await {
-            Ok(file) => file.file_path,
-            Err(Failure::Refused { code: 400, why, .. }) => return Ok(Err(why)),
-            Err(e) => return Err(e),
-        };
-        // Telegram's own words, but they go into a URL that holds the token.
-        let Some(path) = path.filter(|p| !p.contains("..") && !p.contains(['?', '#', '\\'])) else {
-            return Ok(Err("Telegram does not say where it is".into()));
-        };
+    pub(crate) async fn file(&self, id: &str) -> Result<Vec<u8>, Failure> {
+        let file: File = self.call("getFile", json!({ "file_id": id })).await?;
+        // It goes into a URL that holds the token.
+        let path = file.file_path.filter(|p| !p.contains("..") && !p.contains(['?', '#', '\\']));
+        let path = path.ok_or_else(|| Failure::Lost("Telegram does not say where it is".into()))?;
         let request = self.http.get(format!("{}/{path}", self.files));
-        Ok(http::fetch(request, FILE_IN_MAX).await)
+        http::fetch(request, FILE_IN_MAX).await.map_err(Failure::Lost)
     }
 }
 

@@ -30,12 +30,13 @@ use nanoclaw_channel::{
 use nanoclaw_kit::pace::Pace;
 use nanoclaw_kit::store::{Store, StoreError};
 use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinHandle;
-use wire::{Call, Chat, User};
+use wire::{Chat, User};
 
 const NAME: &str = "telegram";
 
@@ -96,7 +97,7 @@ async fn connect(start: Start) -> Started {
     })?;
     let base = (start.setting)("TELEGRAM_API_BASE_URL");
     let api = Api::new(base.as_deref().unwrap_or("https://api.telegram.org"), token.trim())?;
-    let me: User = api.call("getMe", &Call::default()).await?;
+    let me: User = api.call("getMe", json!({})).await?;
     let store = Store::open(&start.data, NAME).await?;
     let moved = store.list("moved:").await?.into_iter().filter_map(|(from, to)| {
         Some((from.strip_prefix("moved:")?.parse().ok()?, to.parse().ok()?))
@@ -119,8 +120,8 @@ async fn connect(start: Start) -> Started {
 
 impl Bot {
     /// A call; a token that is not good any more is told once.
-    async fn call<T: DeserializeOwned>(&self, method: &str, call: &Call) -> Result<T, Failure> {
-        self.told(self.api.call(method, call).await)
+    async fn call<T: DeserializeOwned>(&self, method: &str, fields: Value) -> Result<T, Failure> {
+        self.told(self.api.call(method, fields).await)
     }
 
     fn told<T>(&self, result: Result<T, Failure>) -> Result<T, Failure> {
@@ -190,13 +191,12 @@ impl Channel for Telegram {
 
     async fn typing(&self, to: &Address, typing: Typing) {
         let (Typing::On, Ok(place)) = (typing, Place::parse(to)) else { return };
-        let call = Call {
-            chat_id: Some(self.bot.current(place.chat)),
-            message_thread_id: place.topic,
-            action: Some("typing"),
-            ..Call::default()
-        };
-        if let Err(e) = self.bot.call::<bool>("sendChatAction", &call).await {
+        let fields = json!({
+            "chat_id": self.bot.current(place.chat),
+            "message_thread_id": place.topic,
+            "action": "typing",
+        });
+        if let Err(e) = self.bot.call::<bool>("sendChatAction", fields).await {
             tracing::debug!(error = ?e, "typing was not shown");
         }
     }
@@ -210,8 +210,8 @@ impl Channel for Telegram {
 
     async fn chat_name(&self, chat: &PlatformId) -> Option<String> {
         let chat: i64 = chat.as_str().strip_prefix("telegram:")?.parse().ok()?;
-        let call = Call { chat_id: Some(self.bot.current(chat)), ..Call::default() };
-        self.bot.call::<Chat>("getChat", &call).await.ok()?.name()
+        let fields = json!({ "chat_id": self.bot.current(chat) });
+        self.bot.call::<Chat>("getChat", fields).await.ok()?.name()
     }
 
     async fn stop(&self) {

@@ -8,14 +8,15 @@ use crate::api::{FILE_IN_MAX, Failure, POLL};
 use crate::entities;
 use crate::ids::{At, Place};
 use crate::send;
-use crate::wire::{self, Call, Callback, Chat, Media, Message, Reactions, Update, User};
+use crate::wire::{self, Callback, Chat, Media, Message, Reactions, Update, User};
 use nanoclaw_channel::time::{Clock as _, SystemClock, Timestamp};
 use nanoclaw_channel::{
     Address, Answer, AnswerOutcome, Change, ChannelType, ChatKind, Health, InFile, Inbound,
-    Ingress, IngressError, Mention, PlatformMessageId, Quote, Sender, What,
+    Ingress, IngressError, Mention, PlatformMessageId, Quote, SendError, Sender, What,
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::{kind_of, safe_name};
+use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -122,13 +123,12 @@ impl Receiver {
 
     async fn get(&self, wait: Duration) -> Result<Updates, Failure> {
         let old = |at: Timestamp| SystemClock.now().duration_since(at).as_hours() > OFFSET_HOURS;
-        let call = Call {
-            offset: self.offset.filter(|(_, at)| !old(*at)).map(|(next, _)| next),
-            timeout: Some(wait.as_secs()),
-            allowed_updates: Some(WANTED),
-            ..Call::default()
-        };
-        Ok(wire::updates(self.bot.call("getUpdates", &call).await?))
+        let fields = json!({
+            "offset": self.offset.filter(|(_, at)| !old(*at)).map(|(next, _)| next),
+            "timeout": wait.as_secs(),
+            "allowed_updates": WANTED,
+        });
+        Ok(wire::updates(self.bot.call("getUpdates", fields).await?))
     }
 
     async fn failed(&mut self, failure: Failure) -> Option<Duration> {
@@ -141,7 +141,7 @@ impl Receiver {
             // Told by the call itself.
             401 | 404 => return Some(BROKEN_WAIT),
             409 if why.contains("webhook") => {
-                drop(self.bot.call::<bool>("deleteWebhook", &Call::default()).await);
+                drop(self.bot.call::<bool>("deleteWebhook", json!({})).await);
             }
             409 => {
                 self.conflicts += 1;
@@ -421,13 +421,14 @@ impl Receiver {
             return Ok(file);
         }
         let fetched = self.bot.told(self.bot.api.file(&media.file_id).await);
-        match fetched.unwrap_or_else(|e| Err(nanoclaw_channel::SendError::from(e).to_string())) {
+        match fetched.map_err(SendError::from) {
             Ok(bytes) => file.bytes = bytes,
-            Err(why) if self.fetches + 1 < FETCHES && !why.contains("too big") => {
+            Err(SendError::Broken { why }) => return Err(IngressError(why)),
+            Err(SendError::Retry { why, .. }) if self.fetches + 1 < FETCHES => {
                 self.fetches += 1;
                 return Err(IngressError(format!("a file was not fetched: {why}")));
             }
-            Err(why) => file.missing = Some(why),
+            Err(e) => file.missing = Some(e.to_string()),
         }
         Ok(file)
     }

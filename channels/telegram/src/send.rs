@@ -5,7 +5,7 @@
 
 use crate::api::{FILE_OUT_MAX, Failure};
 use crate::ids::{At, Place};
-use crate::wire::{Button, Call, Item, Keyboard, Reaction, ReplyTo, Sent};
+use crate::wire::Sent;
 use crate::{Bot, CAPTION_MAX, TEXT_MAX};
 use nanoclaw_channel::ids::stable;
 use nanoclaw_channel::markdown::printable_line;
@@ -18,6 +18,8 @@ use nanoclaw_kit::dialect::{Dialect, pieces};
 use nanoclaw_kit::files::{mime_of, safe_name, size};
 use nanoclaw_kit::store::{Store, StoreError};
 use reqwest::multipart;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 #[cfg(test)]
@@ -57,24 +59,22 @@ pub(crate) async fn send(bot: &Bot, message: &Outgoing) -> Result<Receipt, SendE
     place.chat = bot.current(place.chat);
     match &message.body {
         Body::Text { markdown, files } => {
-            all(bot, place, message, parts(markdown, files), None).await
+            all(bot, place, message, parts(markdown, files), Value::Null).await
         }
         Body::Card { title, markdown } => {
             let text = headed(title.as_deref().unwrap_or_default(), markdown);
-            all(bot, place, message, texts(&text), None).await
+            all(bot, place, message, texts(&text), Value::Null).await
         }
         Body::Ask(question) => {
             let token = token(question);
             let text = serde_json::to_string(question).unwrap_or_default();
             bot.store.put_for(&format!("ask:{token}"), &text, KEPT).await?;
-            let buttons = question.options.iter().enumerate().map(|(n, option)| {
-                [Button {
-                    text: printable_line(&option.label),
-                    callback_data: format!("{token}:{n}"),
-                }]
-            });
-            let keyboard = Keyboard { inline_keyboard: buttons.collect() };
-            all(bot, place, message, asked(question), Some(keyboard)).await
+            let button = |(n, label): (usize, &str)| json!([{ "text": printable_line(label), "callback_data": format!("{token}:{n}") }]);
+            let labels = question.options.iter().map(|option| option.label.as_str());
+            let rows: Vec<Value> = labels.enumerate().map(button).collect();
+            let keyboard = json!({ "inline_keyboard": rows });
+            all(bot, place, message, texts(&headed(&question.title, &question.question)), keyboard)
+                .await
         }
         Body::Edit { message, markdown } => {
             let at = At::parse(message)?;
@@ -91,21 +91,21 @@ async fn all(
     mut place: Place,
     message: &Outgoing,
     parts: Vec<Part<'_>>,
-    mut keyboard: Option<Keyboard>,
+    keyboard: Value,
 ) -> Result<Receipt, SendError> {
     let key = format!("out:{}", message.key);
     let mut sent = numbers(&bot.store, &key).await?;
     let reply = message.reply_to.as_ref().and_then(|id| At::parse(id).ok());
     for (n, part) in parts.iter().enumerate().skip(sent.len()) {
-        let call = Call {
-            message_thread_id: place.topic,
-            reply_parameters: reply
-                .filter(|_| n == 0)
-                .map(|at| ReplyTo { message_id: at.message, allow_sending_without_reply: true }),
-            reply_markup: if n + 1 == parts.len() { keyboard.take() } else { None },
-            ..Call::default()
-        };
-        sent.push(deliver(bot, &mut place, call, part).await?);
+        let mut fields = json!({ "message_thread_id": place.topic });
+        if let (0, Some(at)) = (n, reply) {
+            fields["reply_parameters"] =
+                json!({ "message_id": at.message, "allow_sending_without_reply": true });
+        }
+        if n + 1 == parts.len() {
+            fields["reply_markup"] = keyboard.clone();
+        }
+        sent.push(deliver(bot, &mut place, fields, part).await?);
         if parts.len() > 1 {
             keep(&bot.store, &key, &sent).await?;
         }
@@ -136,20 +136,21 @@ async fn keep(store: &Store, key: &str, numbers: &[i64]) -> Result<(), StoreErro
 async fn deliver(
     bot: &Bot,
     place: &mut Place,
-    mut call: Call,
+    mut fields: Value,
     part: &Part<'_>,
 ) -> Result<i64, SendError> {
     let mut old = None;
     loop {
         bot.turn(place.chat).await;
-        call.chat_id = Some(place.chat);
+        fields["chat_id"] = place.chat.into();
         let result = match part {
             Part::Text(html) => {
-                let call = Call { text: Some(html.clone()), ..call.clone() };
-                marked::<Sent>(bot, "sendMessage", call).await.map(|sent| sent.message_id)
+                fields["text"] = html.as_str().into();
+                let sent = marked::<Sent>(bot, "sendMessage", fields.clone()).await;
+                sent.map(|sent| sent.message_id)
             }
             Part::Files { kind, files, caption } => {
-                upload(bot, &call, *kind, files, caption.as_deref()).await
+                upload(bot, &fields, *kind, files, caption.as_deref()).await
             }
         };
         match result {
@@ -170,91 +171,98 @@ async fn deliver(
 }
 
 /// A call with HTML; once more with plain text when Telegram cannot read it.
-async fn marked<T: serde::de::DeserializeOwned>(
+async fn marked<T: DeserializeOwned>(
     bot: &Bot,
     method: &str,
-    mut call: Call,
+    mut fields: Value,
 ) -> Result<T, Failure> {
-    call.parse_mode = Some("HTML");
-    match bot.call(method, &call).await {
+    fields["parse_mode"] = "HTML".into();
+    match bot.call(method, fields.clone()).await {
         Err(failure) if failure.says("can't parse entities") => {
             tracing::warn!(?failure, "Telegram refused the markup; the text goes out plain");
-            call.parse_mode = None;
-            call.text = call.text.as_deref().map(plain);
-            call.caption = call.caption.as_deref().map(plain);
-            bot.call(method, &call).await
+            fields["parse_mode"] = Value::Null;
+            for key in ["text", "caption"] {
+                if let Some(html) = fields[key].as_str() {
+                    fields[key] = plain(html).into();
+                }
+            }
+            bot.call(method, fields).await
         }
         result => result,
     }
 }
 
-/// Files of one kind; as documents when Telegram does not like them as what they are.
+/// Files of one kind; as documents and plain when Telegram does not like them as what they are.
 async fn upload(
     bot: &Bot,
-    call: &Call,
+    fields: &Value,
     kind: Kind,
     files: &[&OutFile],
     caption: Option<&str>,
 ) -> Result<i64, Failure> {
-    let bare = caption.map(plain);
-    let tries = [(kind, caption, Some("HTML")), (Kind::Document, bare.as_deref(), None)];
-    let mut last = None;
-    for (kind, caption, mode) in tries {
-        let form = form(call, kind, files, caption.zip(mode).or(caption.map(|c| (c, ""))));
+    let marked = json!({ "caption": caption, "parse_mode": caption.map(|_| "HTML") });
+    let bare = json!({ "caption": caption.map(plain) });
+    let mut refused = None;
+    for (kind, words) in [(kind, marked), (Kind::Document, bare)] {
+        let (method, form) = form(fields, kind, files, &words);
         let result = if files.len() > 1 {
-            let sent: Result<Vec<Sent>, _> = bot.told(bot.api.upload("sendMediaGroup", form).await);
+            let sent: Result<Vec<Sent>, _> = bot.told(bot.api.upload(method, form).await);
             sent.map(|sent| sent.first().map_or(0, |sent| sent.message_id))
         } else {
-            let (method, _) = kind.names();
             bot.told(bot.api.upload::<Sent>(method, form).await).map(|sent| sent.message_id)
         };
         match result {
-            Err(failure @ Failure::Refused { code: 400, moved: None, .. }) if last.is_none() => {
-                last = Some(failure);
+            Err(failure @ Failure::Refused { code: 400, moved: None, .. }) => {
+                refused = Some(failure);
             }
             result => return result,
         }
     }
-    Err(last.unwrap_or_else(|| Failure::Lost("nothing was sent".into())))
+    Err(refused.unwrap_or_else(|| Failure::Lost("nothing was sent".into())))
 }
 
+/// The method and the form for one file or for an album.
 fn form(
-    call: &Call,
+    fields: &Value,
     kind: Kind,
     files: &[&OutFile],
-    caption: Option<(&str, &'static str)>,
-) -> multipart::Form {
-    let mut form =
-        multipart::Form::new().text("chat_id", call.chat_id.unwrap_or_default().to_string());
-    if let Some(topic) = call.message_thread_id {
-        form = form.text("message_thread_id", topic.to_string());
-    }
-    if let Some(reply) = &call.reply_parameters {
-        form = form.text("reply_parameters", serde_json::to_string(reply).unwrap_or_default());
-    }
+    words: &Value,
+) -> (&'static str, multipart::Form) {
+    let (mut method, field) = kind.names();
     let part = |file: &OutFile| {
         multipart::Part::bytes(file.bytes.clone()).file_name(safe_name(&file.name, "file", None))
     };
-    let (_, field) = kind.names();
+    let mut form = with(multipart::Form::new(), fields);
     if let [file] = files {
-        if let Some((caption, mode)) = caption {
-            form = form.text("caption", caption.to_owned());
-            form = if mode.is_empty() { form } else { form.text("parse_mode", mode) };
+        form = with(form, words).part(field, part(file));
+    } else {
+        let mut items = Vec::new();
+        for (n, file) in files.iter().enumerate() {
+            let mut item = if n == 0 { words.clone() } else { json!({}) };
+            let kind = if kind == Kind::Document { kind } else { Kind::of(file) };
+            item["type"] = kind.names().1.into();
+            item["media"] = format!("attach://f{n}").into();
+            if let Some(item) = item.as_object_mut() {
+                item.retain(|_, value| !value.is_null());
+            }
+            items.push(item);
+            form = form.part(format!("f{n}"), part(file));
         }
-        return form.part(field, part(file));
+        (method, form) = ("sendMediaGroup", form.text("media", json!(items).to_string()));
     }
-    let mut items = Vec::new();
-    for (n, file) in files.iter().enumerate() {
-        let caption = caption.filter(|_| n == 0);
-        items.push(Item {
-            kind: if kind == Kind::Document { field } else { Kind::of(file).names().1 },
-            media: format!("attach://f{n}"),
-            caption: caption.map(|(text, _)| text.to_owned()),
-            parse_mode: caption.map(|(_, mode)| mode).filter(|mode| !mode.is_empty()),
-        });
-        form = form.part(format!("f{n}"), part(file));
+    (method, form)
+}
+
+/// Every field that is not null, as text.
+fn with(mut form: multipart::Form, fields: &Value) -> multipart::Form {
+    for (key, value) in fields.as_object().into_iter().flatten() {
+        form = match value {
+            Value::Null => form,
+            Value::String(text) => form.text(key.clone(), text.clone()),
+            value => form.text(key.clone(), value.to_string()),
+        };
     }
-    form.text("media", serde_json::to_string(&items).unwrap_or_default())
+    form
 }
 
 impl Kind {
@@ -345,10 +353,6 @@ fn headed(title: &str, markdown: &str) -> String {
     format!("# {title}\n\n{markdown}")
 }
 
-fn asked(question: &Question) -> Vec<Part<'static>> {
-    texts(&headed(&question.title, &question.question))
-}
-
 /// What stands for a question in a button, which has room for 64 bytes.
 fn token(question: &Question) -> String {
     stable(question.question_id.as_str()).simple().to_string()
@@ -374,14 +378,12 @@ pub(crate) async fn close(
         AnswerOutcome::Late => (Some("This question is closed.".into()), None),
         AnswerOutcome::Refused { why } => (None, Some(why)),
     };
-    let call = Call {
-        callback_query_id: Some(callback),
-        // Telegram shows no more than this.
-        text: note.as_ref().or(alert.as_ref()).map(|text| text.chars().take(200).collect()),
-        show_alert: Some(alert.is_some()),
-        ..Call::default()
-    };
-    if let Err(e) = bot.call::<bool>("answerCallbackQuery", &call).await {
+    // Telegram shows no more than 200 characters.
+    let text: Option<String> =
+        note.as_ref().or(alert.as_ref()).map(|text| text.chars().take(200).collect());
+    let fields =
+        json!({ "callback_query_id": callback, "text": text, "show_alert": alert.is_some() });
+    if let Err(e) = bot.call::<bool>("answerCallbackQuery", fields).await {
         tracing::debug!(error = ?e, "who pressed a button was not told");
     }
     let Some(note) = note else { return };
@@ -417,17 +419,18 @@ async fn revise(bot: &Bot, at: At, topic: Option<i64>, text: Vec<String>) -> Res
         match parts.get(n) {
             Some(message) => change(bot, At { message: *message, ..at }, html).await?,
             None => {
-                let call = Call { message_thread_id: topic, ..Call::default() };
-                parts.push(deliver(bot, &mut place, call, &Part::Text(html.clone())).await?);
+                let fields = json!({ "message_thread_id": topic });
+                let part = Part::Text(html.clone());
+                parts.push(deliver(bot, &mut place, fields, &part).await?);
                 keep(&bot.store, &key, &parts).await?;
             }
         }
     }
     while parts.len() > text.len().max(1) {
         let Some(message_id) = parts.pop() else { break };
-        let call = Call { chat_id: Some(at.chat), message_id: Some(message_id), ..Call::default() };
+        let fields = json!({ "chat_id": at.chat, "message_id": message_id });
         bot.all.wait(&()).await;
-        match bot.call::<bool>("deleteMessage", &call).await {
+        match bot.call::<bool>("deleteMessage", fields).await {
             Ok(_) | Err(Failure::Refused { code: 400, .. }) => {}
             Err(e) => return Err(e.into()),
         }
@@ -437,13 +440,11 @@ async fn revise(bot: &Bot, at: At, topic: Option<i64>, text: Vec<String>) -> Res
 }
 
 async fn change(bot: &Bot, at: At, html: &str) -> Result<(), SendError> {
-    let call = Call { chat_id: Some(at.chat), message_id: Some(at.message), ..Call::default() };
     bot.turn(at.chat).await;
-    let text = Call { text: Some(html.into()), ..call.clone() };
-    let result = match marked::<serde_json::Value>(bot, "editMessageText", text).await {
+    let fields = |key: &str| json!({ "chat_id": at.chat, "message_id": at.message, key: html });
+    let result = match marked::<Value>(bot, "editMessageText", fields("text")).await {
         Err(failure) if failure.says("no text in the message") => {
-            let caption = Call { caption: Some(html.into()), ..call };
-            marked(bot, "editMessageCaption", caption).await
+            marked(bot, "editMessageCaption", fields("caption")).await
         }
         result => result,
     };
@@ -462,14 +463,13 @@ async fn react(bot: &Bot, message: &PlatformMessageId, emoji: &str) -> Result<Re
         let why = format!("Telegram has no reaction {emoji:?}; it has only these: {REACTIONS}");
         return Err(SendError::Reject { why });
     }
-    let call = Call {
-        chat_id: Some(at.chat),
-        message_id: Some(at.message),
-        reaction: Some(vec![Reaction { kind: "emoji".into(), emoji: Some(emoji) }]),
-        ..Call::default()
-    };
+    let fields = json!({
+        "chat_id": at.chat,
+        "message_id": at.message,
+        "reaction": [{ "type": "emoji", "emoji": emoji }],
+    });
     bot.all.wait(&()).await;
-    bot.call::<bool>("setMessageReaction", &call).await?;
+    bot.call::<bool>("setMessageReaction", fields).await?;
     Ok(Receipt::default())
 }
 

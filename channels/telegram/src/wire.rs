@@ -1,7 +1,7 @@
 //! The parts of the Bot API that are used, as it writes them. What is unknown is ignored.
 
 use nanoclaw_channel::time::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 /// Every answer.
@@ -230,11 +230,10 @@ pub(crate) struct Reactions {
     pub(crate) new_reaction: Vec<Reaction>,
 }
 
-#[derive(Deserialize, Serialize, Clone, PartialEq)]
+#[derive(Deserialize, PartialEq)]
 pub(crate) struct Reaction {
     #[serde(rename = "type")]
     pub(crate) kind: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) emoji: Option<String>,
 }
 
@@ -251,72 +250,6 @@ pub(crate) fn time(date: i64) -> Timestamp {
         Timestamp::from_millisecond(date)
     };
     at.unwrap_or(Timestamp::UNIX_EPOCH)
-}
-
-/// What is asked for: the fields of all methods, each call with its own.
-#[derive(Serialize, Default, Clone)]
-pub(crate) struct Call {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) chat_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) message_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) message_thread_id: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) caption: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) parse_mode: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reply_parameters: Option<ReplyTo>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reply_markup: Option<Keyboard>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) action: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) reaction: Option<Vec<Reaction>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) callback_query_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) show_alert: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) file_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) offset: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) timeout: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) allowed_updates: Option<&'static [&'static str]>,
-}
-
-#[derive(Serialize, Clone)]
-pub(crate) struct ReplyTo {
-    pub(crate) message_id: i64,
-    pub(crate) allow_sending_without_reply: bool,
-}
-
-#[derive(Serialize, Clone)]
-pub(crate) struct Keyboard {
-    pub(crate) inline_keyboard: Vec<[Button; 1]>,
-}
-
-#[derive(Serialize, Clone)]
-pub(crate) struct Button {
-    pub(crate) text: String,
-    pub(crate) callback_data: String,
-}
-
-/// One of several files that are shown together.
-#[derive(Serialize)]
-pub(crate) struct Item {
-    #[serde(rename = "type")]
-    pub(crate) kind: &'static str,
-    pub(crate) media: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) caption: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) parse_mode: Option<&'static str>,
 }
 
 /// A message that was sent, or something else that is of no interest.

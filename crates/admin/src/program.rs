@@ -34,7 +34,7 @@ pub struct Screen<'a> {
 
 /// Asks what the words ask, at this socket; returns the exit code.
 pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>) -> u8 {
-    let (request, json) = match parse(words) {
+    let (mut request, json) = match parse(words) {
         Ok(Asked::Do { request, json }) => (request, json),
         Ok(Asked::Text(text)) => return say(screen.out, &text),
         Ok(Asked::Help(resource)) => match seat {
@@ -49,7 +49,8 @@ pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>
     let verb = table::find_command(&request.command).map(|(verb, _)| verb);
     let watch = request.args.get("watch") == Some(&Value::Bool(true));
     loop {
-        let mut asked = std::pin::pin!(client::ask(socket, &request));
+        let this = request.clone();
+        let mut asked = std::pin::pin!(client::ask(socket, &this));
         let build = (seat == Seat::Operator).then(|| build_log(socket, &request)).flatten();
         let mut shown = build.as_ref().and_then(|log| std::fs::read(log).ok()).unwrap_or_default();
         let answer = loop {
@@ -70,7 +71,17 @@ pub async fn run(words: &[String], socket: &Path, seat: Seat, screen: Screen<'_>
             false => print::render(verb, &data),
         };
         let clear = if watch && !json { CLEAR } else { "" };
-        say(screen.out, &format!("{clear}{text}"));
+        let next = follow(&request, &data);
+        if next.is_none() || request.command == "chats-pair" {
+            say(screen.out, &format!("{clear}{text}"));
+        }
+        if let Some(next) = next {
+            request = next;
+            continue;
+        }
+        if data.get("state").is_some_and(|state| state == "expired") {
+            return 1;
+        }
         if !watch {
             return 0;
         }
@@ -93,6 +104,20 @@ fn progress(log: &Path, shown: &mut Vec<u8>, err: &mut dyn Write) {
         drop(writeln!(err, "{}", print::clean_lines(&String::from_utf8_lossy(fresh))));
     }
     *shown = all;
+}
+
+/// A code that was handed out is waited for.
+fn follow(request: &Request, data: &Value) -> Option<Request> {
+    let waits = match request.command.as_str() {
+        "chats-pair" => true,
+        "chats-pairing" => data.get("state")? == "waiting",
+        _ => false,
+    };
+    if !waits || request.args.get("no_wait") == Some(&Value::Bool(true)) {
+        return None;
+    }
+    let args = Map::from_iter([("id".to_owned(), data.get("id")?.clone())]);
+    Some(Request { id: "1".into(), command: "chats-pairing".into(), args })
 }
 
 fn help_request(resource: Option<String>) -> Request {

@@ -160,6 +160,20 @@ impl Central {
         self.finish((session, out), DeliveryState::Pending, Some(next_at), error, now)
     }
 
+    /// Its channel takes nothing for now: it is tried again at `next_at`, and as if for the first time.
+    pub fn finish_wait(
+        &self,
+        session: &SessionId,
+        out: &OutId,
+        next_at: Timestamp,
+        error: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.finish_retry(session, out, next_at, error, now)?;
+        let sql = "UPDATE deliveries SET first_at = ?3 WHERE session_id = ?1 AND out_id = ?2";
+        self.run("let it wait", sql, params![session, out, now.as_millisecond()]).map(drop)
+    }
+
     /// The platform will never take it.
     pub fn finish_rejected(
         &self,
@@ -212,6 +226,18 @@ impl Central {
                    AND platform_id = ?3 AND platform_message_id = ?4 AND state = 'sent'";
         let params = params![s, at.channel_type, at.platform_id, message];
         Ok(self.one("look for the message", sql, params, |_| Ok(()))?.is_some())
+    }
+
+    /// Who said this message in this chat, whatever the thread: the session, and the message's number there.
+    pub fn sessions_that_said(
+        &self,
+        at: &Address,
+        message: &PlatformMessageId,
+    ) -> Result<Vec<(SessionId, i64)>> {
+        let sql = "SELECT session_id, seq FROM deliveries WHERE platform_message_id = ?3
+                   AND channel_type = ?1 AND platform_id = ?2 AND state = 'sent'";
+        let params = params![at.channel_type, at.platform_id, message];
+        self.list("deliveries", sql, params, |r| Ok((r.get(0)?, r.get(1)?)))
     }
 
     /// The session's messages that did not arrive yet, in order.

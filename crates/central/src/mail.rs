@@ -56,6 +56,13 @@ pub enum MailEnd<'a> {
         /// What happened.
         why: &'a str,
     },
+    /// Its channel takes nothing for now: it is tried again as if for the first time.
+    Wait {
+        /// Not before this time.
+        at: Timestamp,
+        /// What happened.
+        why: &'a str,
+    },
     /// The platform will never take it.
     Rejected {
         /// What it said.
@@ -168,14 +175,17 @@ impl Central {
     pub fn finish_mail(&self, key: &str, end: &MailEnd<'_>, now: Timestamp) -> Result<()> {
         let (state, next_at, id, error) = match end {
             MailEnd::Sent(id) => (DeliveryState::Sent, None, *id, None),
-            MailEnd::Retry { at, why } => (DeliveryState::Pending, Some(*at), None, Some(*why)),
+            MailEnd::Retry { at, why } | MailEnd::Wait { at, why } => {
+                (DeliveryState::Pending, Some(*at), None, Some(*why))
+            }
             MailEnd::Rejected { why } => (DeliveryState::Rejected, None, None, Some(*why)),
             MailEnd::Dead { why } => (DeliveryState::Dead, None, None, Some(*why)),
         };
         self.run(
             "record the attempt",
             "UPDATE mail SET state = ?2, next_at = COALESCE(?3, next_at), last_at = ?6, last_error = ?5,
-               platform_message_id = COALESCE(?4, platform_message_id)
+               platform_message_id = COALESCE(?4, platform_message_id),
+               first_at = CASE WHEN ?7 THEN ?6 ELSE first_at END
              WHERE key = ?1 AND state = 'pending'",
             params![
                 key,
@@ -183,7 +193,8 @@ impl Central {
                 next_at.map(Timestamp::as_millisecond),
                 id,
                 error.map(|e| clip(e, TEXT_BYTES_MAX)),
-                now.as_millisecond()
+                now.as_millisecond(),
+                matches!(end, MailEnd::Wait { .. })
             ],
         )
         .map(drop)

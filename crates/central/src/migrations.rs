@@ -35,6 +35,7 @@ const OURS: &[(&str, &str)] = &[
     ("nanoclaw-rs-tasks", include_str!("sql/0005_tasks.sql")),
     ("nanoclaw-rs-boxes", include_str!("sql/0007_boxes.sql")),
     ("nanoclaw-rs-questions", include_str!("sql/0008_questions.sql")),
+    ("nanoclaw-rs-channels", include_str!("sql/0010_channels.sql")),
 ];
 
 /// Applies what is missing.

@@ -55,6 +55,26 @@ impl Central {
         self.list("held_messages", sql, [id], |r| r.get(0))
     }
 
+    /// What waits under this id of a platform's, whatever platform it is of; each with its number.
+    pub fn held_like(&self, message_id: &str) -> Result<Vec<(i64, String)>> {
+        let sql = "SELECT n, message FROM held_messages WHERE message_id = ?1";
+        self.list("held_messages", sql, [message_id], |r| Ok((r.get(0)?, r.get(1)?)))
+    }
+
+    /// Changes a message that waits, or forgets it.
+    pub fn change_held(&self, n: i64, message: Option<&str>) -> Result<()> {
+        let what = "change what waits";
+        match message {
+            Some(new) => self.run(
+                what,
+                "UPDATE held_messages SET message = ?2 WHERE n = ?1",
+                params![n, new],
+            ),
+            None => self.run(what, "DELETE FROM held_messages WHERE n = ?1", [n]),
+        }
+        .map(drop)
+    }
+
     /// Forgets the messages that waited for a request.
     pub fn drop_held(&self, id: &ApprovalId) -> Result<usize> {
         self.run("forget the messages", "DELETE FROM held_messages WHERE approval_id = ?1", [id])

@@ -4,6 +4,7 @@ mod approvals;
 mod changes;
 mod deliveries;
 mod install;
+mod pairings;
 mod people;
 mod questions;
 mod removal;

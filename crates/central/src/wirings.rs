@@ -197,4 +197,24 @@ impl Central {
                    WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3";
         self.any("look for the thread", sql, params![agent, chat, thread])
     }
+
+    /// Notes that the agent was given what had been said in this thread.
+    pub fn tell_thread(&self, agent: &AgentId, chat: &ChatId, thread: &ThreadId) -> Result<()> {
+        let sql =
+            "INSERT OR IGNORE INTO told_threads (agent_group_id, messaging_group_id, thread_id)
+                   VALUES (?1, ?2, ?3)";
+        self.run("note the thread", sql, params![agent, chat, thread]).map(drop)
+    }
+
+    /// Whether it was.
+    pub fn is_thread_told(
+        &self,
+        agent: &AgentId,
+        chat: &ChatId,
+        thread: &ThreadId,
+    ) -> Result<bool> {
+        let sql = "SELECT 1 FROM told_threads
+                   WHERE agent_group_id = ?1 AND messaging_group_id = ?2 AND thread_id = ?3";
+        self.any("look for the thread", sql, params![agent, chat, thread])
+    }
 }

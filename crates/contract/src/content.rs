@@ -46,6 +46,9 @@ pub struct Attachment {
     /// Where it can be fetched, if it was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+    /// Why it is not there. v2 does not know this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// A message that is answered.
@@ -222,6 +225,7 @@ fn attachment(map: &Map<String, Value>) -> Attachment {
         size: map.get("size").and_then(Value::as_u64),
         local_path: text(map, "localPath"),
         url: text(map, "url"),
+        missing: text(map, "missing"),
     }
 }
 

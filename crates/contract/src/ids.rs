@@ -129,6 +129,17 @@ ids! {
     PlatformMessageId = "platform message id";
 }
 
+/// A text that nobody can guess: so many of these characters, each as likely as any other.
+pub fn secret(alphabet: &[u8], length: usize) -> String {
+    let even = 256 - 256 % alphabet.len();
+    let random = std::iter::repeat_with(|| usize::from(uuid::Uuid::new_v4().as_bytes()[0]));
+    random
+        .filter(|n| *n < even)
+        .take(length)
+        .filter_map(|n| alphabet.get(n % alphabet.len()).copied().map(char::from))
+        .collect()
+}
+
 /// Makes ids like the original's, `<prefix>-<epoch ms>-<six letters or digits>`.
 pub fn mint(prefix: &str, now: crate::time::Timestamp) -> String {
     const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";

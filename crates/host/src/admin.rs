@@ -5,6 +5,7 @@
 //! changed waits for approval with exactly this map, and its reach is checked again before it is done.
 
 mod approvals;
+mod channels;
 mod chats;
 mod destinations;
 mod given;
@@ -142,6 +143,7 @@ async fn run(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: Args)
         ("groups", "delete") | ("messaging-groups", "delete") => {
             groups::delete(host, verb, &args).await
         }
+        ("chats", "pairing") => channels::outcome(host, &args).await,
         ("sessions", "stop") => sessions::stop(host, &args).await,
         ("sessions", "clear") => sessions::clear(host, &args).await,
         _ => {
@@ -157,6 +159,8 @@ fn quick(host: &Arc<Host>, caller: &Caller, verb: &'static Verb, args: &Args) ->
     match verb.resource {
         "help" => Ok(scope::help(caller, args)),
         "status" => install::status(host),
+        "channels" => channels::act(host, verb, args),
+        "chats" => channels::pair(host, args),
         "why" => why::why(host, given::text(args, "id").unwrap_or_default()),
         "groups" => groups::act(host, verb, args),
         "messaging-groups" | "wirings" => chats::act(host, verb, args),

@@ -14,11 +14,6 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How soon a missing channel is asked for again.
-const MISSING_AGAIN: Duration = Duration::from_secs(30);
-/// How soon a broken channel is tried again.
-const BROKEN_AGAIN: Duration = Duration::from_secs(60);
-
 /// A row that was read, allowed and loaded.
 pub(crate) enum Ready {
     /// For a channel.
@@ -34,6 +29,10 @@ pub(crate) enum Outcome {
     Sent(Option<PlatformMessageId>),
     Retry {
         after: Option<Duration>,
+        why: String,
+    },
+    /// The channel takes nothing for now. However long that lasts, it is sent afterwards.
+    Wait {
         why: String,
     },
     Rejected {
@@ -187,18 +186,24 @@ impl Host {
     }
 
     /// Sends one message and sorts the result.
-    pub(crate) async fn send(&self, message: &Outgoing) -> Outcome {
-        let Some(channel) = self.channels.get(&message.to.channel_type) else {
-            let why = format!("the channel {} is not connected", message.to.channel_type);
-            return Outcome::Retry { after: Some(MISSING_AGAIN), why };
+    pub(crate) async fn send(self: &Arc<Self>, message: &Outgoing) -> Outcome {
+        let name = &message.to.channel_type;
+        let Some(channel) = self.channels.get(name) else {
+            return Outcome::Wait { why: format!("the channel {name} is not connected") };
         };
         match channel.send(message).await {
-            Ok(receipt) => Outcome::Sent(receipt.id),
+            Ok(receipt) => {
+                self.found_well(name);
+                Outcome::Sent(receipt.id)
+            }
+            Err(SendError::Retry { why, .. }) if !self.channels.is_up(name) => {
+                Outcome::Wait { why }
+            }
             Err(SendError::Retry { after, why }) => Outcome::Retry { after, why },
             Err(SendError::Reject { why }) => Outcome::Rejected { why },
             Err(SendError::Broken { why }) => {
-                self.channels.broken(&message.to.channel_type, &why);
-                Outcome::Retry { after: Some(BROKEN_AGAIN), why }
+                self.found_broken(name, &why);
+                Outcome::Wait { why }
             }
         }
     }

@@ -7,19 +7,23 @@ use crate::access::UserFacts;
 use crate::engage::Said;
 use crate::route::{self, Decision, Facts, Filtered, Listener, Routed, Threads};
 use crate::session::Files;
-use crate::{Host, HostError, approvals, blocking, fault, lock, questions, strangers};
+use crate::{
+    Host, HostError, approvals, attach, blocking, changed, fault, history, lock, pairing,
+    questions, strangers,
+};
 use async_trait::async_trait;
 use nanoclaw_central::{
     Agent, Chat, Dropped, EngageMode, IgnoredPolicy, SenderScope, Session, SessionMode,
     UnknownSenderPolicy, Wiring,
 };
 use nanoclaw_channel::{
-    Answer, AnswerOutcome, Change, ChatKind, InFile, Inbound, Ingress, IngressError, Mention,
-    Sender,
+    Answer, AnswerOutcome, Change, ChatKind, Inbound, Ingress, IngressError, Mention,
+    PlatformMessageId, Sender,
 };
-use nanoclaw_contract::content::{self, Attachment};
-use nanoclaw_contract::dir::{FILE_BYTES_MAX, FILES_MAX};
-use nanoclaw_contract::ids::{self, Address, ChannelType, ChatId, MessageId, UserId, WiringId};
+use nanoclaw_contract::content;
+use nanoclaw_contract::ids::{
+    self, Address, AgentId, ChannelType, ChatId, MessageId, UserId, WiringId,
+};
 use nanoclaw_contract::inbox::Pushed;
 use nanoclaw_contract::message::{InKind, NewIn, Trigger};
 use nanoclaw_contract::time::iso;
@@ -28,8 +32,6 @@ use std::time::Duration;
 
 /// How long a platform may take to follow a thread.
 const SUBSCRIBE_MAX: Duration = Duration::from_secs(30);
-/// Longest text of one message.
-const TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// What adapters push into.
 pub(crate) struct Door(pub(crate) Arc<Host>);
@@ -44,7 +46,12 @@ impl Ingress for Door {
     }
 
     async fn change(&self, change: Change) -> Result<(), IngressError> {
-        Err(IngressError(format!("a change of {} is not taken yet", change.message)))
+        if self.0.stopping() {
+            return Err(IngressError("the host is stopping".into()));
+        }
+        let host = self.0.clone();
+        let taken = blocking(move || changed::take(&host, &change)).await;
+        taken.map_err(|e| IngressError(e.to_string()))
     }
 
     async fn answer(&self, answer: Answer) -> Result<AnswerOutcome, IngressError> {
@@ -60,9 +67,17 @@ impl Ingress for Door {
 }
 
 /// Writes a message wherever it belongs, and wakes who is meant.
-pub(crate) async fn push(host: &Arc<Host>, message: Inbound) -> Result<(), HostError> {
-    let h = host.clone();
-    for w in blocking(move || accept(&h, message)).await?.iter() {
+pub(crate) async fn push(host: &Arc<Host>, mut message: Inbound) -> Result<(), HostError> {
+    attach::fit(&mut message);
+    let message = Arc::new(message);
+    let (h, m) = (host.clone(), message.clone());
+    let mut written = blocking(move || accept(&h, &m, None)).await?;
+    if written.is_none() {
+        let before = history::before(host, &message).await;
+        let h = host.clone();
+        written = blocking(move || accept(&h, &message, Some(&before))).await?;
+    }
+    for w in written.iter().flatten() {
         if w.trigger != Trigger::Wake {
             continue;
         }
@@ -101,26 +116,29 @@ pub(crate) struct Written {
     pub(crate) follow: Option<Address>,
 }
 
-/// The story of one message. Blocks.
-fn accept(host: &Arc<Host>, message: Inbound) -> Result<Vec<Written>, HostError> {
-    if message.text.len() > TEXT_BYTES_MAX || message.files.len() > FILES_MAX {
-        return Err(HostError::Inbox(format!(
-            "more than {TEXT_BYTES_MAX} bytes of text or {FILES_MAX} files"
-        )));
-    }
+/// The story of one message. `None`: nothing was done yet; what was said `before` it is wanted first. Blocks.
+fn accept(
+    host: &Arc<Host>,
+    message: &Inbound,
+    before: Option<&[Inbound]>,
+) -> Result<Option<Vec<Written>>, HostError> {
     let user = match &message.person {
         Some(person) => known(host, person, &message.sender)?,
         None => person(host, &message.at.channel_type, &message.sender)?,
     };
-    if approvals::typed::take(host, &message, &user)? {
-        return Ok(Vec::new());
+    if pairing::take(host, message, &user)? || approvals::typed::take(host, message, &user)? {
+        return Ok(Some(Vec::new()));
     }
-    if let Some(session) = questions::typed(host, &message, &user)? {
-        return Ok(session.into_iter().collect());
+    if let Some(session) = questions::typed(host, message, &user)? {
+        return Ok(Some(session.into_iter().collect()));
     }
-    let Some(chat) = chat_of(host, &message, &user)? else { return Ok(Vec::new()) };
-    let listening = gather(host, &message, &chat, &user)?;
-    act(host, &message, &chat, &user, &listening)
+    let Some(chat) = chat_of(host, message, &user)? else { return Ok(Some(Vec::new())) };
+    let listening = gather(host, message, &chat, &user)?;
+    let written = act(host, (message, before), &chat, &user, &listening)?;
+    if written.iter().flatten().any(|w| w.trigger == Trigger::Wake) {
+        attach::tell_missing(host, message)?;
+    }
+    Ok(written)
 }
 
 /// The person behind a message: `<channel>:<handle>`, whatever the handle contains.
@@ -129,11 +147,26 @@ pub(crate) fn person(
     channel: &ChannelType,
     sender: &Sender,
 ) -> Result<UserId, HostError> {
+    known(host, &user_id(channel, sender)?, sender)
+}
+
+/// Their id.
+pub(crate) fn user_id(channel: &ChannelType, sender: &Sender) -> Result<UserId, HostError> {
     let own = format!("{channel}:");
     // Channels may hand out ids that carry their own prefix already; no handle reaches another's.
     let id =
         if sender.handle.starts_with(&own) { sender.handle.clone() } else { own + &sender.handle };
-    known(host, &UserId::parse(id)?, sender)
+    Ok(UserId::parse(id)?)
+}
+
+/// What the agent reads as their name.
+pub(crate) fn shown_name(channel: &ChannelType, sender: &Sender) -> String {
+    let name = sender.name.as_ref().unwrap_or(&sender.handle);
+    // Only the host's own notes are from "system".
+    if name.trim().eq_ignore_ascii_case("system") {
+        return format!("{channel}:{}", sender.handle);
+    }
+    name.clone()
 }
 
 /// The person, on record from now on.
@@ -157,7 +190,7 @@ fn chat_of(host: &Host, message: &Inbound, user: &UserId) -> Result<Option<Chat>
         id: ChatId::parse(ids::mint("mg", now))?,
         channel_type: at.channel_type.clone(),
         platform_id: at.platform_id.clone(),
-        name: message.only_for.clone(),
+        name: message.only_for.clone().or_else(|| host.called(&at.channel_type, &at.platform_id)),
         kind: match message.chat {
             ChatKind::Direct => nanoclaw_central::ChatKind::Direct,
             ChatKind::Group => nanoclaw_central::ChatKind::Group,
@@ -244,17 +277,17 @@ fn gather(
 /// from theirs.
 fn act(
     host: &Arc<Host>,
-    message: &Inbound,
+    (message, before): (&Inbound, Option<&[Inbound]>),
     chat: &Chat,
     user: &UserId,
     all: &[Listening],
-) -> Result<Vec<Written>, HostError> {
+) -> Result<Option<Vec<Written>>, HostError> {
     if all.is_empty() {
         if let Some(done) = strangers::nobody_home(host, message, chat, user)? {
             strangers::note(host, message, &done);
         }
         drop_(host, message, chat, user, None, "no_agent_wired")?;
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let listeners: Vec<_> = all
         .iter()
@@ -279,7 +312,11 @@ fn act(
         listeners: &listeners,
     };
     let (mut written, mut failed, mut dropped) = (Vec::new(), None, None);
-    for routed in route::decide(&facts) {
+    let decided = route::decide(&facts);
+    if before.is_none() && history::is_wanted(host, message, chat, &decided)? {
+        return Ok(None);
+    }
+    for routed in decided {
         if let Some(complaint) = &routed.complaint {
             host.notify_owner(&format!("wiring-{}", routed.wiring.id), &format!("⚠️ {complaint}"));
         }
@@ -291,7 +328,7 @@ fn act(
                 if matches!(&routed.decision, Decision::Refuse(refusal) if refusal.ask) {
                     let agent = &routed.wiring.agent;
                     let done = strangers::at_the_door(host, message, chat, agent, user)?;
-                    let id = row_id(message, chat, routed.wiring)?;
+                    let id = row_of(message, chat, agent)?;
                     host.trace("nobody vouched for it", Some(&id), None, None, &done);
                 }
                 let record = match &routed.decision {
@@ -302,7 +339,13 @@ fn act(
                 continue;
             }
         };
-        match write(host, message, chat, &routed, trigger) {
+        let told = match before {
+            Some(before) if trigger == Trigger::Wake => {
+                history::write(host, message, chat, &routed, before)
+            }
+            _ => Ok(()),
+        };
+        match told.and_then(|()| write(host, message, chat, &routed, trigger)) {
             Ok(w) => written.push(w),
             Err(e) => failed = Some(e),
         }
@@ -314,7 +357,7 @@ fn act(
     if let (true, Some((wiring, record))) = (written.is_empty(), dropped) {
         drop_(host, message, chat, user, Some(wiring), record)?;
     }
-    Ok(written)
+    Ok(Some(written))
 }
 
 /// Says why a message went nowhere, to those who ask and, for a command, to who gave it.
@@ -324,7 +367,7 @@ fn decline(
     chat: &Chat,
     routed: &Routed<'_>,
 ) -> Result<(), HostError> {
-    let id = row_id(message, chat, routed.wiring)?;
+    let id = row_of(message, chat, &routed.wiring.agent)?;
     host.trace("not for this agent", Some(&id), None, None, routed.decision.why());
     if let Decision::Filtered(Filtered { reply: Some(reply), .. }) = &routed.decision {
         let to = message.reply.clone().unwrap_or_else(|| message.at.clone());
@@ -354,17 +397,26 @@ fn drop_(
 }
 
 /// The id of a message in an inbox: readable, and one per message, chat and agent.
-fn row_id(message: &Inbound, chat: &Chat, wiring: &Wiring) -> Result<MessageId, HostError> {
-    let id = format!("{}:{}:{}", message.id, chat.id, wiring.agent);
+pub(crate) fn row_id(
+    channel: &ChannelType,
+    message: &PlatformMessageId,
+    chat: &Chat,
+    agent: &AgentId,
+) -> Result<MessageId, HostError> {
+    let id = format!("{message}:{}:{agent}", chat.id);
     if ids::is_safe_name(&id) {
         return Ok(MessageId::parse(id)?);
     }
-    let hash = ids::stable(&format!("{}\n{id}", message.at.channel_type));
+    let hash = ids::stable(&format!("{channel}\n{id}"));
     Ok(MessageId::parse(format!("msg-{hash}"))?)
 }
 
+fn row_of(message: &Inbound, chat: &Chat, agent: &AgentId) -> Result<MessageId, HostError> {
+    row_id(&message.at.channel_type, &message.id, chat, agent)
+}
+
 /// ● Writes the message into one inbox.
-fn write(
+pub(crate) fn write(
     host: &Arc<Host>,
     message: &Inbound,
     chat: &Chat,
@@ -375,20 +427,14 @@ fn write(
     let session = host.resolve(&wiring.agent, &chat.id, &routed.place)?;
     fault::point("host.session.made");
     let files = host.files(&session)?;
-    let id = row_id(message, chat, wiring)?;
+    let id = row_of(message, chat, &wiring.agent)?;
     let reply = message.reply.clone().unwrap_or_else(|| message.at.clone());
-    let handle = &message.sender.handle;
-    let mut sender = message.sender.name.as_ref().unwrap_or(handle).clone();
-    // Only the host's own notes are from "system".
-    if sender.trim().eq_ignore_ascii_case("system") {
-        sender = format!("{}:{handle}", message.at.channel_type);
-    }
     let content = content::Chat {
         id: Some(message.id.to_string()),
         text: message.text.clone(),
-        sender,
-        sender_id: Some(handle.clone()),
-        attachments: stage(&files, &id, &message.files)?,
+        sender: shown_name(&message.at.channel_type, &message.sender),
+        sender_id: Some(message.sender.handle.clone()),
+        attachments: attach::stage(&files, &id, &message.files)?,
         reply_to: message.reply_to.clone(),
     };
     let row = NewIn {
@@ -425,52 +471,4 @@ fn write(
         reply,
         follow: routed.stay.then(|| message.at.clone()),
     })
-}
-
-/// Puts attachments where the agent sees them. Names are never trusted: what is no plain name is replaced.
-pub(crate) fn stage(
-    files: &Files,
-    id: &MessageId,
-    incoming: &[InFile],
-) -> Result<Vec<Attachment>, HostError> {
-    let mut staged = Vec::with_capacity(incoming.len());
-    let mut left = FILE_BYTES_MAX;
-    for (n, file) in incoming.iter().enumerate() {
-        let size = file.bytes.len() as u64;
-        let Some(rest) = left.checked_sub(size) else {
-            return Err(HostError::Inbox(format!(
-                "its files have more than {FILE_BYTES_MAX} bytes"
-            )));
-        };
-        left = rest;
-        let mut name = file.name.clone();
-        if !ids::is_safe_name(&name)
-            || name.starts_with('.')
-            || staged.iter().any(|a: &Attachment| a.name == name)
-        {
-            let ending: String = name
-                .rsplit('.')
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .filter(char::is_ascii_alphanumeric)
-                .take(8)
-                .collect();
-            name = if ending.is_empty() {
-                format!("attachment-{n}")
-            } else {
-                format!("attachment-{n}.{ending}")
-            };
-        }
-        let path = files.dir.write_inbox_file(id, &name, &file.bytes)?;
-        staged.push(Attachment {
-            kind: file.kind.clone(),
-            name,
-            mime: file.mime.clone(),
-            size: Some(size),
-            local_path: Some(path),
-            url: None,
-        });
-    }
-    Ok(staged)
 }

@@ -9,14 +9,17 @@ mod access;
 mod actions;
 mod admin;
 mod approvals;
+mod attach;
 mod authorize;
 mod boxes;
+mod changed;
 mod channels;
 mod config;
 mod dispatch;
 mod due;
 mod engage;
 mod gate;
+mod history;
 mod inbound;
 mod live;
 mod liveness;
@@ -24,6 +27,7 @@ mod mail;
 mod mounts;
 mod notice;
 mod outbound;
+mod pairing;
 mod plan;
 mod pressure;
 mod questions;
@@ -81,6 +85,8 @@ pub(crate) struct Host {
     pub(crate) traffic: Mutex<team::Traffic>,
     /// Deciders whose direct chats did not open, and when.
     pub(crate) closed: Mutex<BTreeMap<UserId, tokio::time::Instant>>,
+    /// Codes that were typed in vain.
+    pub(crate) guesses: pairing::Guesses,
     /// Lines of the host itself on their way.
     pub(crate) post: mail::Post,
     /// The next expiry of a request changed.
@@ -156,6 +162,9 @@ pub enum HostError {
     /// An id that is none.
     #[error(transparent)]
     BadId(#[from] nanoclaw_contract::ids::BadId),
+    /// Two adapters under one name.
+    #[error("the channel {0} is listed twice in install/; leave one of the two")]
+    TwoChannels(&'static str),
     /// Something that is not there.
     #[error("unknown {0}")]
     Unknown(String),

@@ -5,7 +5,7 @@
 //! the same key.
 
 use crate::dispatch::Outcome;
-use crate::outbound::{SEND_MAX, again};
+use crate::outbound::{SEND_MAX, again, wait};
 use crate::{Host, HostError, approvals, blocking, fault, lock};
 use nanoclaw_central::{DeliveryState, Mail, MailEnd, NewMail};
 use nanoclaw_channel::{Body, Outgoing, Question};
@@ -178,6 +178,7 @@ async fn send_next(host: &Arc<Host>, to: &Address) -> Result<bool, HostError> {
         let end = match &outcome {
             Outcome::Sent(id) => MailEnd::Sent(id.as_ref()),
             Outcome::Rejected { why } | Outcome::Refused { why } => MailEnd::Rejected { why },
+            Outcome::Wait { why } => MailEnd::Wait { at: wait(attempt, now), why },
             Outcome::Retry { after, why } => match again(attempt, first_at, now, *after) {
                 Some(at) => MailEnd::Retry { at, why },
                 None => MailEnd::Dead { why },

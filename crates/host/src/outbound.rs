@@ -41,6 +41,7 @@ pub(crate) const SEND_MAX: Duration = Duration::from_secs(60);
 const TRY_FOR: Duration = Duration::from_secs(24 * 3600);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Where a session's outbox stands.
 pub(crate) struct Drain {
@@ -412,33 +413,45 @@ impl<'a> Pass<'a> {
                 fault::point("host.attempt.outcome");
                 Ok(true)
             }
-            Outcome::Retry { after, why } => {
-                let Some(at) = again(attempt, first_at, now, after) else {
-                    return self.give_up(row, "dead", &why).await;
-                };
-                let detail = format!(
-                    "attempt {attempt}, again after {}: {why}",
-                    nanoclaw_contract::time::iso(at)
-                );
-                blocking(move || {
-                    host.central.finish_retry(&session, &id, at, &why, now)?;
-                    host.trace(
-                        "delivery failed",
-                        reply.as_ref(),
-                        Some(&session),
-                        Some(&id),
-                        &detail,
-                    );
-                    Ok(())
-                })
-                .await?;
-                self.blocked.insert(row.to.clone(), at);
-                self.later(at);
-                Ok(false)
+            Outcome::Wait { why } => {
+                self.put_off(row, attempt, wait(attempt, now), why, true).await
             }
+            Outcome::Retry { after, why } => match again(attempt, first_at, now, after) {
+                Some(at) => self.put_off(row, attempt, at, why, false).await,
+                None => self.give_up(row, "dead", &why).await,
+            },
             Outcome::Rejected { why } => self.give_up(row, "rejected", &why).await,
             Outcome::Refused { why } => self.give_up(row, "refused", &why).await,
         }
+    }
+
+    /// ● It is tried again; `fresh`: as if for the first time.
+    async fn put_off(
+        &mut self,
+        row: &OutRow,
+        attempt: u32,
+        at: Timestamp,
+        why: String,
+        fresh: bool,
+    ) -> Result<bool, HostError> {
+        let (host, session, id) = (self.host.clone(), self.session.id.clone(), row.id.clone());
+        let reply = row.in_reply_to.clone();
+        let now = host.clock.now();
+        let again = nanoclaw_contract::time::iso(at);
+        let detail = format!("attempt {attempt}, again after {again}: {why}");
+        blocking(move || {
+            if fresh {
+                host.central.finish_wait(&session, &id, at, &why, now)?;
+            } else {
+                host.central.finish_retry(&session, &id, at, &why, now)?;
+            }
+            host.trace("delivery failed", reply.as_ref(), Some(&session), Some(&id), &detail);
+            Ok(())
+        })
+        .await?;
+        self.blocked.insert(row.to.clone(), at);
+        self.later(at);
+        Ok(false)
     }
 
     /// The row will never arrive. Unless they know it already: one note to the agent, one in the chat, a dead letter for `ncl`.
@@ -564,6 +577,11 @@ pub(crate) fn again(
     let tried = Duration::try_from(now.duration_since(first_at)).unwrap_or_default();
     let wait = after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
     (tried < TRY_FOR).then(|| now + wait)
+}
+
+/// When a channel that took nothing is tried again. When it is up, that comes sooner by itself.
+pub(crate) fn wait(attempt: u32, now: Timestamp) -> Timestamp {
+    now + backoff(attempt).min(WAIT_MAX)
 }
 
 /// How long to wait after the n-th failed attempt.

@@ -4,11 +4,10 @@
 //! may not. The id on a card is the host's own, so that no box can ask in another's name. An answer that
 //! comes after the agent stopped waiting is kept and told.
 
-use crate::access::{Access, UserFacts, access, scope};
 use crate::inbound::{Written, person};
 use crate::session::Files;
 use crate::{Host, HostError, approvals, fault, lock};
-use nanoclaw_central::{OpenQuestion, SenderScope, Session, question_id};
+use nanoclaw_central::{OpenQuestion, Session, question_id};
 use nanoclaw_channel::{Answer, AnswerOutcome, Body, Inbound, ask};
 use nanoclaw_contract::content::{Choice, Question, System};
 use nanoclaw_contract::ids::{MessageId, QuestionId, UserId};
@@ -112,27 +111,8 @@ fn may_answer(
         None => None,
     };
     let Some(chat) = chat else { return Ok(Err("the chat of the question is gone".into())) };
-    let facts = UserFacts {
-        roles: central.roles_of(user)?,
-        member: central.is_member(user, &session.agent)?,
-    };
-    let wirings = central.wirings_of_chat(&chat.id)?;
-    let mut of_agent = wirings.iter().flatten().filter(|w| w.agent == session.agent);
-    // A wiring that cannot be read may be the agent's, and narrow.
-    let unknown = match wirings.iter().any(Result::is_err) {
-        true => SenderScope::Known,
-        false => SenderScope::All,
-    };
-    let scoped = of_agent.next().map_or(unknown, |w| w.sender_scope);
-    for gate in [
-        access(chat.policy, Some(&facts), &session.agent),
-        scope(scoped, Some(&facts), &session.agent),
-    ] {
-        if let Access::Refused(record) = gate {
-            return Ok(Err(format!("only people whom this agent knows may answer it ({record})")));
-        }
-    }
-    Ok(Ok(()))
+    let no = |record| format!("only people whom this agent knows may answer it ({record})");
+    Ok(host.may_talk(&chat, &session.agent, user)?.map_err(no))
 }
 
 /// ● Writes the answer into the asker's inbox, then closes the question: a kill in between repeats the

@@ -1,7 +1,8 @@
 //! Who may decide about an agent, and where people are reached directly.
 
+use crate::access::{Access, UserFacts, access, scope};
 use crate::{Host, HostError, lock};
-use nanoclaw_central::{Chat, ChatKind, Role, UnknownSenderPolicy};
+use nanoclaw_central::{Chat, ChatKind, Role, SenderScope, UnknownSenderPolicy};
 use nanoclaw_contract::ids::{self, Address, AgentId, ChannelType, ChatId, PlatformId, UserId};
 use nanoclaw_contract::time::iso;
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use tokio::time::Instant;
 
 /// How long a platform may take to open a direct chat.
 const OPEN_MAX: Duration = Duration::from_secs(10);
+/// How long it may take to say what a chat is called. Only the first message of a chat waits for it.
+const NAME_MAX: Duration = Duration::from_secs(3);
 /// How long one that did not open one is not asked again: messages wait for the answer.
 const CLOSED_FOR: Duration = Duration::from_secs(60);
 
@@ -32,6 +35,43 @@ impl Host {
             }
         }
         Ok(people)
+    }
+
+    /// Whether messages of this person would be let in to the agent in this chat; else the word under which
+    /// they would be refused. Blocks.
+    pub(crate) fn may_talk(
+        &self,
+        chat: &Chat,
+        agent: &AgentId,
+        user: &UserId,
+    ) -> Result<Result<(), &'static str>, HostError> {
+        let (roles, member) = (self.central.roles_of(user)?, self.central.is_member(user, agent)?);
+        let facts = UserFacts { roles, member };
+        let wirings = self.central.wirings_of_chat(&chat.id)?;
+        let of_agent = wirings.iter().flatten().find(|w| w.agent == *agent);
+        // A wiring that cannot be read may be the agent's, and narrow.
+        let unknown = match wirings.iter().any(Result::is_err) {
+            true => SenderScope::Known,
+            false => SenderScope::All,
+        };
+        let scoped = of_agent.map_or(unknown, |w| w.sender_scope);
+        let gates = [access(chat.policy, Some(&facts), agent), scope(scoped, Some(&facts), agent)];
+        let refused = gates.into_iter().find_map(|gate| match gate {
+            Access::Refused(record) => Some(record),
+            Access::Allowed(_) => None,
+        });
+        Ok(refused.map_or(Ok(()), Err))
+    }
+
+    /// What people call a chat, as its platform says. Blocks, and asks the platform.
+    pub(crate) fn called(&self, channel: &ChannelType, chat: &PlatformId) -> Option<String> {
+        let channel = self.channels.get(channel)?;
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let _place = self.channels.naming.try_acquire().ok()?;
+        let asked = async { tokio::time::timeout(NAME_MAX, channel.chat_name(chat)).await };
+        let name = runtime.block_on(asked).ok()??;
+        let name: String = name.trim().chars().filter(|c| !c.is_control()).take(100).collect();
+        (!name.is_empty()).then_some(name)
     }
 
     /// Where a person was reached directly before. Blocks.

@@ -55,13 +55,14 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     })
     .await?;
     let slots = crate::slots::Slots::new(config.boxes_max);
+    let of_install = channels::Channels::new(channels, now)?;
     let host = Arc::new(Host {
         config,
         central,
         clock,
         driver,
         egress,
-        channels: channels::Channels::default(),
+        channels: of_install,
         slots,
         watch: crate::watch::Watch::new().map_err(|e| HostError::Io("start inotify".into(), e))?,
         live: Mutex::default(),
@@ -71,6 +72,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         evicting: Mutex::default(),
         traffic: Mutex::default(),
         closed: Mutex::default(),
+        guesses: crate::pairing::Guesses::default(),
         post: crate::mail::Post::default(),
         approvals_changed: Notify::new(),
         changes: crate::boxes::Changes::default(),
@@ -101,7 +103,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
             setting: setting.clone(),
             report: channels::report(&host, def.name),
         };
-        tokio::spawn(channels::connect(host.clone(), def, start));
+        tokio::spawn(channels::keep(host.clone(), def, start));
     }
     tokio::spawn(tidy(Arc::downgrade(&host)));
     Ok(Started { host })
@@ -127,6 +129,7 @@ async fn tidy(host: Weak<Host>) {
             central.prune_approvals(before)?;
             central.prune_questions(before)?;
             central.prune_denials(now)?;
+            central.prune_pairings(before)?;
             Ok(central.prune_trace(TRACE_ROWS_MAX)?)
         });
         if let Err(e) = done.await {

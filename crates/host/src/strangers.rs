@@ -307,14 +307,16 @@ fn waiting(host: &Host, id: &ApprovalId) -> Result<Vec<Inbound>, HostError> {
         };
         let dir = files(host, id, &message);
         let mut numbers = 0..;
-        message.files.retain_mut(|file| {
+        for file in &mut message.files {
             let path = dir.join(numbers.next().unwrap_or(0).to_string());
-            let read = std::fs::read(&path).map(|bytes| file.bytes = bytes);
-            if let Err(e) = &read {
-                tracing::error!(path = %path.display(), error = %e, "a file that waited is gone");
+            match std::fs::read(&path) {
+                Ok(bytes) => file.bytes = bytes,
+                Err(e) => {
+                    tracing::error!(path = %path.display(), error = %e, "a file that waited is gone");
+                    file.missing = Some("it was lost while it waited for the permission".into());
+                }
             }
-            read.is_ok()
-        });
+        }
         all.push(message);
     }
     Ok(all)
@@ -352,7 +354,7 @@ fn chosen(host: &Host, a: &Approval) -> Result<Agent, HostError> {
 }
 
 /// The wiring of a chat that was just connected: in a group the agent answers only when it is addressed.
-fn wire(host: &Host, chat: &Chat, agent: &Agent) -> Result<(), HostError> {
+pub(crate) fn wire(host: &Host, chat: &Chat, agent: &Agent) -> Result<(), HostError> {
     let known = host.central.wirings_of_chat(&chat.id)?;
     if known.iter().flatten().any(|w| w.agent == agent.id) {
         return Ok(());

@@ -11,8 +11,8 @@ mod traffic;
 pub(crate) use create::{asked, create_agent};
 pub(crate) use traffic::{Traffic, Verdict};
 
+use crate::attach::stage;
 use crate::dispatch::Outcome;
-use crate::inbound::stage;
 use crate::session::Files;
 use crate::{Host, HostError, blocking, fault, lock, plan};
 use nanoclaw_central::{Agent, ContainerStatus, Session};

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::{Error, drivers, service};
 use nanoclaw_central::{Central, ContainerStatus};
 use nanoclaw_contract::time::{Clock as _, SystemClock, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Sessions that are named in a list of problems.
 const NAMED_MAX: usize = 5;
@@ -32,6 +32,8 @@ pub struct Status {
     pub credential: Option<String>,
     /// Every agent.
     pub agents: Vec<AgentStatus>,
+    /// Every channel, as the running host says.
+    pub channels: Vec<ChannelLine>,
     /// How many sessions there are.
     pub sessions: i64,
     /// How many of them have a box.
@@ -49,6 +51,19 @@ pub struct AgentStatus {
     pub provider: Option<String>,
 }
 
+/// One channel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChannelLine {
+    /// Its name.
+    pub name: String,
+    /// How it is, in a word or two.
+    pub state: String,
+    /// Since when.
+    pub since: String,
+    /// Why it is not up, or what somebody must do.
+    pub why: Option<String>,
+}
+
 /// Looks at everything; `credential` is what the vault says about itself.
 pub fn look(config: &Config, credential: Result<Option<String>, String>) -> Result<Status, Error> {
     let host = service::running(&config.data);
@@ -63,6 +78,7 @@ pub fn look(config: &Config, credential: Result<Option<String>, String>) -> Resu
         driver_why: None,
         credential: None,
         agents: Vec::new(),
+        channels: Vec::new(),
         sessions: 0,
         sessions_live: 0,
         problems: Vec::new(),
@@ -144,6 +160,10 @@ impl Status {
         for agent in &self.agents {
             let provider = agent.provider.as_deref().unwrap_or("default provider");
             line("agent", &format!("{} ({provider})", agent.name));
+        }
+        for ChannelLine { name, state, since, why } in &self.channels {
+            let why = why.as_deref().map(|why| format!(", since {since}: {why}"));
+            line("channel", &format!("{name}: {state}{}", why.unwrap_or_default()));
         }
         line("sessions", &format!("{}, {} with a box", self.sessions, self.sessions_live));
         for problem in &self.problems {

@@ -116,10 +116,11 @@ fn chat(scene: &Scene<'_>, row: &InRow) -> String {
     }
     out.push_str(&escape(&chat.text));
     for a in &chat.attachments {
-        let place = match (&a.local_path, &a.url) {
-            (Some(path), _) => format!(" — saved to /workspace/{path}"),
-            (None, Some(url)) => format!(" ({url})"),
-            (None, None) => String::new(),
+        let place = match (&a.local_path, &a.url, &a.missing) {
+            (Some(path), ..) => format!(" — saved to /workspace/{path}"),
+            (None, Some(url), _) => format!(" ({url})"),
+            (None, None, Some(why)) => format!(" — not here: {why}"),
+            (None, None, None) => String::new(),
         };
         write!(out, "\n[{}]", escape(&format!("{}: {}{place}", a.kind, a.name))).ok();
     }

@@ -1,13 +1,16 @@
 //! The commands that are not the host: each is one call into `ops` and what people read about it.
 
-use crate::{CLAUDE_CODE, FIRST_CHAT, PROVIDERS, Process, credentials, drivers};
+use crate::{CHANNELS, CLAUDE_CODE, FIRST_CHAT, PROVIDERS, Process, credentials, drivers};
 use clap::{Args, Subcommand};
+use nanoclaw_admin::client;
+use nanoclaw_admin::wire::Request;
 use nanoclaw_ops::drivers::Images;
 use nanoclaw_ops::service::Started;
 use nanoclaw_ops::setup::{Choices, Credentials as _, Wish};
 use nanoclaw_ops::{
     Error, logs, service, setup as ops_setup, status as ops_status, tools as ops_tools,
 };
+use serde_json::Map;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -87,6 +90,10 @@ pub(crate) async fn setup(process: &Process, args: SetupArgs) -> anyhow::Result<
         stop(process)?;
         start(process)?;
     }
+    for channel in CHANNELS.iter().filter(|c| c.name != FIRST_CHAT.channel) {
+        let name = channel.name;
+        print(&format!("to talk to it on {name}: ncl chats pair --channel {name} --owner"));
+    }
     if !outcome.is_connected {
         print(
             "this agent is a demo without a model; connect a real one: set ANTHROPIC_API_KEY or \
@@ -120,14 +127,28 @@ pub(crate) fn stop(process: &Process) -> anyhow::Result<ExitCode> {
 }
 
 /// Exit code 0 when the host takes messages, 1 otherwise.
-pub(crate) fn status(process: &Process, args: &StatusArgs) -> anyhow::Result<ExitCode> {
-    let status = ops_status::look(&process.config, credentials::store(process).status())?;
+pub(crate) async fn status(process: &Process, args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let mut status = ops_status::look(&process.config, credentials::store(process).status())?;
+    if status.ready {
+        match channels(process).await {
+            Ok(channels) => status.channels = channels,
+            Err(why) => {
+                status.problems.push(format!("the host does not tell of its channels: {why}"));
+            }
+        }
+    }
     if args.json {
         print(&serde_json::to_string_pretty(&status)?);
     } else {
         print(status.to_text().trim_end());
     }
     Ok(if status.ready { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn channels(process: &Process) -> anyhow::Result<Vec<ops_status::ChannelLine>> {
+    let request = Request { id: "1".into(), command: "channels-list".into(), args: Map::new() };
+    let asked = client::ask(&process.config.data.join("ncl.sock"), &request).await;
+    Ok(serde_json::from_value(asked.map_err(|e| anyhow::anyhow!(e.message))?)?)
 }
 
 pub(crate) fn logs(process: &Process, args: &LogsArgs) -> anyhow::Result<ExitCode> {

@@ -126,7 +126,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Command::Setup(args) => commands::setup(&process, args).await,
             Command::Start => commands::start(&process),
             Command::Stop => commands::stop(&process),
-            Command::Status(args) => commands::status(&process, &args),
+            Command::Status(args) => commands::status(&process, &args).await,
             Command::Logs(args) => commands::logs(&process, &args),
             Command::Image(command) => commands::image(&process, &command).await,
             Command::Vault(command) => credentials::vault(&process, command).await,

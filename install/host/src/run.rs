@@ -6,7 +6,7 @@ use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::time::SystemClock;
 use nanoclaw_driver::{BoxUser, Limits};
 use nanoclaw_host::{Boxes, Egress, EgressGrant, HostOptions};
-use nanoclaw_ops::config::{Config, Strings as _};
+use nanoclaw_ops::config::{Config, Environment, Strings as _};
 use nanoclaw_ops::{Error, drivers as choice, service, setup};
 use nanoclaw_vault::{Supervisor, SupervisorConfig};
 use std::process::ExitCode;
@@ -91,14 +91,18 @@ async fn host(process: &Process, lock: &service::Lock, wait: Duration) -> anyhow
         args: vec!["vault".into(), "serve".into()],
         data: config.data.clone(),
     });
-    let settings = nanoclaw_ops::config::Environment::read(&config.root)?;
+    let (root, settings) = (config.root.clone(), Environment::read(&config.root)?);
     let started = nanoclaw_host::start(HostOptions {
         config: host_config(config),
         channels: CHANNELS,
         driver: chosen.driver,
         egress: Arc::new(Vault(Arc::clone(&vault))),
         clock: Arc::new(SystemClock),
-        setting: Arc::new(move |key| settings.get(key)),
+        // Read anew: a channel may be started with a token that was set a moment ago.
+        setting: Arc::new(move |key| match Environment::read(&root) {
+            Ok(now) => now.get(key),
+            Err(_) => settings.get(key),
+        }),
     })
     .await?;
     wait_for_terminal(config).await;

@@ -185,8 +185,8 @@ impl Peer for GitHub {
     }
 
     async fn say(&mut self, say: Say) -> Result<String> {
-        let (id, event) = self.shared.world().says(&say);
-        self.emit("issue_comment", event);
+        let (id, kind, event) = self.shared.world().says(&say);
+        self.emit(kind, event);
         Ok(id)
     }
 
@@ -227,8 +227,8 @@ impl Peer for GitHub {
     }
 
     async fn again(&mut self, id: &str) -> Result<()> {
-        let event = self.shared.world().event_of(id)?;
-        self.emit("issue_comment", event);
+        let (kind, event) = self.shared.world().event_of(id)?;
+        self.emit(kind, event);
         Ok(())
     }
 

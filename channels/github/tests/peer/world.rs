@@ -64,7 +64,7 @@ pub(crate) struct World {
     pub(crate) fault: Option<(Fault, u32)>,
     pub(crate) cut: bool,
     pub(crate) skew: i64,
-    events: BTreeMap<String, Value>,
+    events: BTreeMap<String, (&'static str, Value)>,
     last: u64,
 }
 
@@ -166,18 +166,35 @@ impl World {
         json
     }
 
-    pub(crate) fn says(&mut self, say: &Say) -> (String, Value) {
+    /// Somebody says something: the id, and the webhook.
+    pub(crate) fn says(&mut self, say: &Say) -> (String, &'static str, Value) {
         let number = match say.place {
             Place::Direct => unreachable!("not offered"),
             Place::Group => 1,
-            Place::Thread(n) => 1 + u64::from(n),
+            Place::Thread(n) => 20 + u64::from(n),
         };
         let text = if say.mention { format!("@nano-bot {}", say.text) } else { say.text.clone() };
-        let comment = self.comment(number, None, user(say.who).0, &text);
-        let event = self.event("created", &comment, comment.user);
-        let id = format!("c:{}", comment.id);
-        self.events.insert(id.clone(), event.clone());
-        (id, event)
+        let (id, kind, event) = if self.issues.iter().any(|i| i.number == number) {
+            let comment = self.comment(number, None, user(say.who).0, &text);
+            let event = self.event("created", &comment, comment.user);
+            (format!("c:{}", comment.id), "issue_comment", event)
+        } else {
+            self.opens(number, user(say.who).0, text)
+        };
+        self.events.insert(id.clone(), (kind, event.clone()));
+        (id, kind, event)
+    }
+
+    fn opens(&mut self, number: u64, user: u64, title: String) -> (String, &'static str, Value) {
+        let (now, pull) = (self.now(), number == 21);
+        let issue =
+            Issue { number, pull, title, body: String::new(), user, created: now, updated: now };
+        let json = self.issue_json(&issue);
+        self.issues.push(issue);
+        let kind = if pull { "pull_request" } else { "issues" };
+        let mut event = json!({ "action": "opened", "repository": { "id": 1, "full_name": REPO }, "sender": account(user) });
+        event[if pull { "pull_request" } else { "issue" }] = json;
+        (format!("i:{number}"), kind, event)
     }
 
     pub(crate) fn echoes(&mut self) -> Vec<Value> {
@@ -219,7 +236,7 @@ impl World {
         Ok(self.event("deleted", &comment, comment.user))
     }
 
-    pub(crate) fn event_of(&self, id: &str) -> Result<Value> {
+    pub(crate) fn event_of(&self, id: &str) -> Result<(&'static str, Value)> {
         self.events.get(id).cloned().with_context(|| format!("no event {id}"))
     }
 

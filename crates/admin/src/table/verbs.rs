@@ -62,6 +62,8 @@ pub const RESOURCES: &[(&str, &str)] = &[
     ("top", "what its boxes do"),
     ("why", "the story of a message"),
     ("groups", "agents: each has a folder, a configuration, and boxes that run it"),
+    ("channels", "the platforms of this install, and how they are"),
+    ("chats", "connects a chat by a code that is typed there"),
     ("messaging-groups", "chats on platforms"),
     ("wirings", "which agent listens in which chat, and when it answers"),
     ("users", "people; several identities can be linked to one person"),
@@ -182,6 +184,24 @@ pub const VERBS: &[Verb] = &[
     ),
     write("groups", "config remove-mount", "hides it again")
         .takes("id", &[GROUP_ID, text("path", "the folder").needed()]),
+    // channels
+    read("channels", "list", "how each channel is, since when, and what it needs")
+        .with(&[LIMIT, OFFSET])
+        .shows(&["name", "state", "since", "why"]),
+    write("channels", "restart", "starts a channel anew")
+        .takes("name", &[text("name", "which").needed()])
+        .reach(Reach::Operator),
+    write("chats", "pair", "hands out a code that connects the chat where it is typed")
+        .with(&[
+            text("channel", "where it is going to be typed").needed(),
+            text("agent", "who answers there: a name, folder or id; the only agent if left out"),
+            switch("owner", "whoever types it is the operator"),
+            switch("no_wait", "do not wait until it was used"),
+        ])
+        .reach(Reach::Operator),
+    read("chats", "pairing", "waits until a code was used, and says what came of it")
+        .takes("id", &[ID, switch("no_wait", "do not wait")])
+        .reach(Reach::Operator),
     // messaging-groups
     read("messaging-groups", "list", "chats")
         .with(&[

@@ -96,3 +96,18 @@ fn dead_letters_are_listed_and_revived() {
     assert_eq!(c.prune_deliveries(at(1000)).unwrap(), 1);
     assert_eq!(c.pending_deliveries(&id("s")).unwrap().len(), 2);
 }
+
+#[test]
+fn a_wait_for_the_channel_is_not_counted_against_a_message() {
+    let c = home();
+    attempt(&c, "o", 1, 1).unwrap();
+    c.finish_wait(&id("s"), &id("o"), at(90), "the channel is broken", at(30)).unwrap();
+    let d = of(&c, "o");
+    assert_eq!((d.state, d.next_at, d.first_at), (DeliveryState::Pending, Some(at(90)), at(30)));
+    attempt(&c, "o", 1, 90).unwrap();
+    assert_eq!(of(&c, "o").first_at, at(30));
+    c.finish_sent(&id("s"), &id("o"), Some(&id("p-1")), at(91)).unwrap();
+    let said = c.sessions_that_said(&address(None), &id("p-1")).unwrap();
+    assert_eq!(said, [(id("s"), 1)]);
+    assert_eq!(c.sessions_that_said(&address(None), &id("p-2")).unwrap(), []);
+}

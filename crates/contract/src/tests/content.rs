@@ -19,6 +19,7 @@ fn a_chat_message_survives_its_own_json() {
             size: Some(3),
             local_path: Some("inbox/m/a.png".into()),
             url: None,
+            missing: None,
         }],
         reply_to: Some(Quote { id: Some("76".into()), sender: None, text: Some("what".into()) }),
     };

@@ -158,6 +158,7 @@ fn attachments_are_listed() {
         { "type": "image", "name": "a.png", "localPath": "inbox/m/a.png" },
         { "filename": "b", "url": "https://x" },
         { "type": "<x>" },
+        { "type": "video", "name": "c.mp4", "missing": "it has 90 MB & more" },
     ] }));
     check(
         &[row],
@@ -166,7 +167,8 @@ fn attachments_are_listed() {
         <message id="4" from="home" sender="Ann" time="Feb 4, 2026, 1:30 PM">look
         [image: a.png — saved to /workspace/inbox/m/a.png]
         [file: b (https://x)]
-        [&lt;x&gt;: attachment]</message>"#]],
+        [&lt;x&gt;: attachment]
+        [video: c.mp4 — not here: it has 90 MB &amp; more]</message>"#]],
     );
 }
 
