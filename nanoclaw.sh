@@ -105,6 +105,7 @@ step_docker_package() {
 
 step_test_packages() {
   need python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || MISSING+=(python3-venv)
   need npm npm
   need debootstrap debootstrap
   need iptables iptables
@@ -112,8 +113,16 @@ step_test_packages() {
   need ps procps
   need emacs emacs-nox
   need emacsclient emacs-bin-common
+  # Real mail servers: the tests start their own.
+  need dovecot dovecot-imapd
+  [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
+  python3 -c "import ensurepip" 2>/dev/null || MISSING+=(python3-venv)
   docker_answers || need dockerd docker.io
   install_missing
+  case " ${MISSING[*]} " in
+    # Debian starts it for the whole machine; nobody asked for that.
+    *" dovecot-imapd "*) as_root systemctl disable --now dovecot 2>/dev/null || true ;;
+  esac
   docker_answers || start_docker
 }
 
@@ -208,11 +217,20 @@ step_start() {
   rm -f "$CHANGED"
 }
 
+# The adapter for Matrix, which is a program of its own.
+step_test_matrix() { bash channels/matrix/build.sh --tests; }
+
 step_test_tools() {
   "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
   # The servers of others that channels are tested against.
   local script
   for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+}
+
+step_test_mail() {
+  [ -x "$TARGET/tools/mail/bin/aiosmtpd" ] && { echo "it is there"; return 0; }
+  python3 -m venv "$TARGET/tools/mail"
+  "$TARGET/tools/mail/bin/pip" install -q aiosmtpd==1.4.6
 }
 
 # ── the two commands ──────────────────────────────────────────────────────────────────────────────────────
@@ -310,6 +328,9 @@ run_tests() {
   step "Rust toolchain" step_rust "bash nanoclaw.sh test"
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
+  step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
+  export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
+  step "Mail server for tests" step_test_mail "bash nanoclaw.sh test"
   export NANOCLAW="$TARGET/debug/nanoclaw"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.

@@ -7,8 +7,8 @@ use std::path::Path;
 /// A seed of a target, with changes.
 pub(super) fn near(target: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let folders = root.ancestors().map(|up| up.join("fuzz/seeds").join(target));
-    let folder = folders.filter(|folder| folder.is_dir()).next().expect("a folder with seeds");
+    let mut folders = root.ancestors().map(|up| up.join("fuzz/seeds").join(target));
+    let folder = folders.find(|folder| folder.is_dir()).expect("a folder with seeds");
     let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
     let seeds: Vec<Vec<u8>> = files.map(|file| std::fs::read(file).unwrap()).collect();
     let change = (any::<Index>(), 0..5_u8, any::<u8>(), any::<Index>());

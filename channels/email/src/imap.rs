@@ -50,6 +50,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Stream for T {}
 
 type Imap = Session<Box<dyn Stream>>;
 
+/// A folder that is open: its number, and the last mail that was read.
+type Opened = (Imap, (u32, u32));
+
 /// Why reading ended.
 #[derive(Debug, thiserror::Error)]
 enum Ended {
@@ -127,7 +130,8 @@ pub(crate) async fn start(start: Start) -> Started {
         report: start.report,
     };
     let threads = reader.threads.clone();
-    let session = reader.open().await?;
+    // Before the channel is up: what comes from now on is new.
+    let session = reader.connect().await?;
     sender.check().await.map_err(|e| match e {
         SendError::Broken { why } => StartError::Broken(why),
         SendError::Retry { why, .. } | SendError::Reject { why } => StartError::Unreachable(why),
@@ -186,13 +190,13 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(self, session: Imap) {
+    async fn run(self, session: Opened) {
         let mut session = Some(session);
         let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(120));
         loop {
             let ended = match session.take() {
                 Some(open) => self.read(open, &mut backoff).await,
-                None => match self.open().await {
+                None => match self.connect().await {
                     Ok(open) => {
                         session = Some(open);
                         continue;
@@ -207,6 +211,13 @@ impl Reader {
             }
             tokio::time::sleep(backoff.next()).await;
         }
+    }
+
+    /// Connects and opens the folder.
+    async fn connect(&self) -> Result<Opened, Ended> {
+        let mut session = self.open().await?;
+        let last = in_time(self.select(&mut session)).await?;
+        Ok((session, last))
     }
 
     /// Connects and logs in.
@@ -243,8 +254,8 @@ impl Reader {
     }
 
     /// Hands over what is there, then waits, again and again.
-    async fn read(&self, mut session: Imap, backoff: &mut Backoff) -> Result<(), Ended> {
-        let mut last = in_time(self.select(&mut session)).await?;
+    async fn read(&self, opened: Opened, backoff: &mut Backoff) -> Result<(), Ended> {
+        let (mut session, mut last) = opened;
         loop {
             announced(&session);
             for uid in in_time(self.new(&mut session, last)).await? {

@@ -124,21 +124,19 @@ async fn letters(
 
 /// Files in mails that are not too large; there is always one mail.
 fn batches(files: Vec<&OutFile>) -> Vec<Vec<OutFile>> {
-    let mut all: Vec<Vec<OutFile>> = vec![Vec::new()];
-    let mut used = 0;
+    let mut all = Vec::new();
+    let (mut last, mut used) = (Vec::new(), 0);
     for file in files {
         let own = file.bytes.len() as u64;
         if used + own > FILES_MAX {
-            all.push(Vec::new());
+            all.push(std::mem::take(&mut last));
             used = 0;
         }
         used += own;
         let name = safe_name(&file.name, "file", None);
-        let bytes = file.bytes.clone();
-        all.last_mut()
-            .into_iter()
-            .for_each(|last| last.push(OutFile { name: name.clone(), bytes: bytes.clone() }));
+        last.push(OutFile { name, bytes: file.bytes.clone() });
     }
+    all.push(last);
     all
 }
 

@@ -105,7 +105,7 @@ pub fn reaction(message: &str, emoji: &str) -> Value {
 pub fn emoji(name: &str) -> Option<&str> {
     let name = name.trim().trim_matches(':');
     let known = SHORTCODES.iter().find(|(code, _)| *code == name).map(|(_, emoji)| *emoji);
-    known.or_else(|| (name.chars().any(|c| !c.is_ascii()) && name.len() <= 64).then_some(name))
+    known.or_else(|| (!name.is_ascii() && name.len() <= 64).then_some(name))
 }
 
 /// What agents use most.

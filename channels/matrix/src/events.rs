@@ -231,7 +231,7 @@ struct Content {
     #[serde(default, rename = "m.relates_to", deserialize_with = "lenient")]
     relates_to: Option<Relation>,
     #[serde(default, rename = "m.new_content", deserialize_with = "lenient")]
-    new_content: Option<Box<Content>>,
+    new_content: Option<Box<Self>>,
     #[serde(default, deserialize_with = "lenient")]
     membership: Option<String>,
     #[serde(default, deserialize_with = "lenient")]

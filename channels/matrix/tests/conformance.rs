@@ -2,6 +2,8 @@
 //!
 //! Needs the program (`bash channels/matrix/build.sh`) and the Python packages (`tests/tools.sh`).
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail loudly")]
+
 #[path = "peer/proxy.rs"]
 mod proxy;
 #[path = "peer/synapse.rs"]
@@ -87,9 +89,11 @@ impl World {
 
     async fn ask(&mut self, command: Value) -> Result<Value> {
         self.say.write_all(format!("{command}\n").as_bytes()).await?;
-        let answer = self.answers.recv().await.with_context(|| {
-            format!("the people are gone: {:?}", self.people.try_wait())
-        })?;
+        let answer = self
+            .answers
+            .recv()
+            .await
+            .with_context(|| format!("the people are gone: {:?}", self.people.try_wait()))?;
         match answer.get("error") {
             Some(error) => bail!("{}", error.as_str().unwrap_or_default()),
             None => Ok(answer["ok"].clone()),
@@ -120,7 +124,7 @@ impl Peer for World {
             signed_webhook: Offer::No("the adapter asks; nobody calls it"),
             markup_refused: Offer::No("homeservers do not look at markup"),
             chat_names: Offer::Yes,
-            text_in_max: 20_000,
+            text_in_max: 12_000,
             burst: 200,
             hurry: false,
             ..Profile::all("Matrix", verified)
@@ -146,7 +150,9 @@ impl Peer for World {
         let files: Vec<Value> = say
             .files
             .iter()
-            .map(|f| json!({ "name": f.name, "mime": f.mime, "size": f.size, "hex": hex(&f.bytes) }))
+            .map(
+                |f| json!({ "name": f.name, "mime": f.mime, "size": f.size, "hex": hex(&f.bytes) }),
+            )
             .collect();
         let id = self
             .ask(json!({ "do": "say", "who": say.who, "place": place, "text": say.text,

@@ -252,6 +252,7 @@ impl Line {
             Event::Connected(_) => {
                 self.connections.fetch_add(1, SeqCst);
                 self.tell(Health::Up);
+                self.hide();
             }
             Event::Disconnected(lost) => {
                 self.connections.fetch_add(1, SeqCst);
@@ -319,6 +320,14 @@ impl Line {
                 }
             }
         });
+    }
+
+    /// A phone is silent while another device of its account is online.
+    fn hide(&self) {
+        let client = lock(&self.client).clone().filter(|_| !self.own_number);
+        if let Some(client) = client {
+            tokio::spawn(async move { client.presence().set_unavailable().await.ok() });
+        }
     }
 
     /// Begins anew when a code has expired that nobody used.

@@ -73,7 +73,7 @@ impl Store {
                  CREATE TABLE IF NOT EXISTS device (
                    space TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, at INTEGER NOT NULL,
                    PRIMARY KEY (space, key)) WITHOUT ROWID;
-                 CREATE INDEX IF NOT EXISTS device_at ON device (space, at) WHERE at < 9223372036854775807;",
+                 CREATE INDEX IF NOT EXISTS device_at ON device (space, at);",
             )?;
                 Ok(db)
             };
@@ -199,7 +199,7 @@ impl Store {
     async fn scan(&self, space: &'static str, begin: String) -> Result<Vec<(String, Vec<u8>)>> {
         self.run(move |db| {
             let mut all = db.prepare_cached(
-                "SELECT key, value FROM device WHERE space = ?1 AND substr(key, 1, length(?2)) = ?2",
+                "SELECT key, value FROM device WHERE space = ?1 AND key >= ?2 AND key < ?2 || char(1114111)",
             )?;
             all.query_map(params![space, begin], |r| Ok((r.get(0)?, r.get(1)?)))?.collect()
         })

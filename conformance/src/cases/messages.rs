@@ -2,7 +2,7 @@
 
 use super::texts::{self, squeeze};
 use super::{Case, case};
-use crate::peer::{Place, Say};
+use crate::peer::{Offer, Place, Say};
 use crate::rig::{Rig, message_id, short};
 use anyhow::{Context as _, Result, ensure};
 use nanoclaw_channel::time::Timestamp;
@@ -91,7 +91,9 @@ async fn threads(rig: &mut Rig) -> Result<()> {
         ensure!(seen.chat == chat, "sent to {chat}, seen in {}", seen.chat);
         ensure!(seen.thread.as_deref() == thread, "sent to {thread:?}, seen in {:?}", seen.thread);
     }
-    let again = rig.say(Say::new("bob", Place::Thread(1), "more in the first")).await?;
+    // Without groups, a thread is between one person and the agent.
+    let who = if rig.profile.group == Offer::Yes { "bob" } else { "ann" };
+    let again = rig.say(Say::new(who, Place::Thread(1), "more in the first")).await?;
     ensure!(again.at == one.at, "one thread, two addresses: {:?}", again.at);
     Ok(())
 }

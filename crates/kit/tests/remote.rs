@@ -1,5 +1,7 @@
 //! A channel as a program of its own: what it says, and that nothing is lost when it dies.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail loudly")]
+
 use async_trait::async_trait;
 use nanoclaw_channel::{
     Address, Answer, AnswerOutcome, Body, Change, Channel, ChannelType, Health, Inbound, Ingress,

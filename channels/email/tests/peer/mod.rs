@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders as _};
 use nanoclaw_channel::ChannelDef;
+use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_channel_email::EMAIL;
 use nanoclaw_conformance::{Fault, Offer, Peer, PeerFile, Place, Profile, Say, Seen};
 use sha2::{Digest as _, Sha256};
@@ -66,17 +67,25 @@ fn tools() -> PathBuf {
 /// Dovecot's settings: everything below one folder, every user has the one password.
 fn settings(folder: &Path, imap: u16, lmtp: u16, (uid, gid): (u32, u32)) -> String {
     let dir = folder.display();
-    let root = uid_of_self(folder) == 0;
-    let internal = if root { "dovecot" } else { "$ENV:USER" };
+    let (internal, login) = match uid_of_self(folder) {
+        0 => ("dovecot".to_owned(), "dovenull".to_owned()),
+        _ => (own_name(), own_name()),
+    };
     format!(
         "base_dir = {dir}/run\nlog_path = {dir}/log\nprotocols = imap lmtp\nlisten = 127.0.0.1\nssl = no\n\
          disable_plaintext_auth = no\nmail_location = maildir:{dir}/mail/%u\ndefault_internal_user = {internal}\n\
+         default_login_user = {login}\n\
          passdb {{\n driver = passwd-file\n args = scheme=PLAIN username_format=%u {dir}/users\n}}\n\
          userdb {{\n driver = static\n args = uid={uid} gid={gid} home={dir}/mail/%u allow_all_users=yes\n}}\n\
          first_valid_uid = 1\n\
          service imap-login {{\n chroot =\n inet_listener imap {{\n port = {imap}\n }}\n inet_listener imaps {{\n port = 0\n }}\n}}\n\
          service lmtp {{\n inet_listener lmtp {{\n port = {lmtp}\n }}\n}}\nservice anvil {{\n chroot =\n}}\n"
     )
+}
+
+fn own_name() -> String {
+    let name = std::process::Command::new("id").arg("-un").output();
+    name.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default()
 }
 
 fn uid_of_self(folder: &Path) -> u32 {
@@ -114,6 +123,7 @@ impl Mail {
         let mut server = Command::new(tools().join("mail/bin/python"))
             .args([script, &smtp.to_string(), &lmtp.to_string(), BOT, PASSWORD])
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .context("aiosmtpd; `bash nanoclaw.sh test` installs it")?;
@@ -177,9 +187,9 @@ impl Mail {
         let mut head = format!(
             "Authentication-Results: {AUTH_SERVER}; dmarc=pass header.from=people.test\r\n\
              From: {} <{address}>\r\nTo: <{BOT}>\r\nMessage-ID: <{id}>\r\nMIME-Version: 1.0\r\n\
-             Date: Sun, 22 Nov 2026 10:00:{:02} +0000\r\n",
+             Date: {}\r\n",
             name.unwrap_or_default(),
-            self.sent % 60
+            SystemClock.now().strftime("%a, %d %b %Y %H:%M:%S +0000"),
         );
         let thread = self
             .threads

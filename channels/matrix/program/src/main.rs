@@ -41,7 +41,7 @@ const FILE_MAX: u64 = 100 << 20;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::new("error,nanoclaw_matrix=info");
+    let filter = EnvFilter::new("error,nanoclaw_matrix=info,matrix_sdk::http_client=off");
     let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     log.without_time().with_ansi(false).init();
     match nanoclaw_kit::remote::serve(&CHANNEL).await {

@@ -18,8 +18,8 @@ use matrix_sdk::sync::Timeline;
 use matrix_sdk::{Room, RoomState};
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{
-    Address, Change, ChannelType, ChatKind, Health, Inbound, Mention,
-    PlatformMessageId, Quote, SendError, Sender, What as Done,
+    Address, Change, ChannelType, ChatKind, Health, Inbound, Mention, PlatformMessageId, Quote,
+    SendError, Sender, What as Done,
 };
 use nanoclaw_channel_matrix::events::{self, Event, Said, What};
 use nanoclaw_channel_matrix::ids::{Chat, parse_thread, thread_id};
@@ -324,7 +324,8 @@ impl Matrix {
         if get("MATRIX_INVITE_AUTOJOIN").is_some_and(|v| ["false", "0", "no"].contains(&v.trim())) {
             return;
         }
-        let allowed = get("MATRIX_INVITE_AUTOJOIN_ALLOWLIST").filter(|list| !list.trim().is_empty());
+        let allowed =
+            get("MATRIX_INVITE_AUTOJOIN_ALLOWLIST").filter(|list| !list.trim().is_empty());
         for room in self.client.invited_rooms().into_iter().take(JOINS_MAX) {
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let good = match (&allowed, inviter) {

@@ -46,7 +46,8 @@ impl Matrix {
             Body::Edit { message, markdown } => self.edit(&way, message.as_str(), markdown).await?,
             Body::React { message, emoji } => {
                 let Some(emoji) = compose::emoji(emoji) else {
-                    let why = format!("{emoji:?} is no emoji; reactions here are characters like 👍");
+                    let why =
+                        format!("{emoji:?} is no emoji; reactions here are characters like 👍");
                     return Err(SendError::Reject { why });
                 };
                 let content = compose::reaction(message.as_str(), emoji);
@@ -84,7 +85,11 @@ impl Matrix {
     }
 
     /// Sends contents one after the other; returns the id of the first.
-    async fn put_all(&self, way: &Way<'_>, contents: Vec<Value>) -> Result<Option<String>, SendError> {
+    async fn put_all(
+        &self,
+        way: &Way<'_>,
+        contents: Vec<Value>,
+    ) -> Result<Option<String>, SendError> {
         let mut ids = Vec::new();
         for (n, mut content) in contents.into_iter().enumerate() {
             let reply_to = way.reply_to.filter(|_| n == 0);
@@ -158,7 +163,8 @@ impl Matrix {
         content: Value,
         txn: &str,
     ) -> Result<String, SendError> {
-        let sending = room.send_raw(kind, content).with_transaction_id(&OwnedTransactionId::from(txn));
+        let sending =
+            room.send_raw(kind, content).with_transaction_id(&OwnedTransactionId::from(txn));
         let sent = sending.await.map_err(|e| sort(&e))?;
         Ok(sent.response.event_id.to_string())
     }

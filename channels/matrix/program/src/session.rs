@@ -70,7 +70,9 @@ enum Login {
 
 fn not_built(error: &ClientBuildError) -> StartError {
     match error {
-        ClientBuildError::Url(e) => StartError::Broken(format!("MATRIX_BASE_URL is no address: {e}")),
+        ClientBuildError::Url(e) => {
+            StartError::Broken(format!("MATRIX_BASE_URL is no address: {e}"))
+        }
         ClientBuildError::SqliteStore(e) => StartError::Broken(format!(
             "the store of the Matrix account cannot be opened: {e}; if its key was lost, remove \
              data/channels/matrix and start again"
@@ -94,8 +96,12 @@ fn key(folder: &Path) -> std::io::Result<[u8; 32]> {
     // In one move: a half-written key would lock the store for ever.
     let key = hmac_sha256(unguessable("key").as_bytes(), &[unguessable("key").as_bytes()]);
     let draft = folder.join("key.new");
-    let mut file =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&draft)?;
     file.write_all(hex(&key).as_bytes())?;
     file.sync_all()?;
     std::fs::rename(draft, path)?;
@@ -152,9 +158,9 @@ fn refused(error: &Error) -> StartError {
              or MATRIX_ACCESS_TOKEN"
         )),
         _ => match crate::send::sort(error) {
-            SendError::Retry { why, .. } | SendError::Reject { why } | SendError::Broken { why } => {
-                StartError::Unreachable(why)
-            }
+            SendError::Retry { why, .. }
+            | SendError::Reject { why }
+            | SendError::Broken { why } => StartError::Unreachable(why),
         },
     }
 }
@@ -204,9 +210,12 @@ async fn verify(client: &Client, login: &Login, recovery: Option<String>) {
     let Err(error) = encryption.bootstrap_cross_signing_if_needed(None).await else { return };
     let again = match (error.as_uiaa_response(), login) {
         (Some(info), Login::Password { name, password }) => {
-            let mut auth = Password::new(UserIdentifier::Matrix(
-                matrix_sdk::ruma::api::client::uiaa::MatrixUserIdentifier::new(name.clone()),
-            ), password.clone());
+            let mut auth = Password::new(
+                UserIdentifier::Matrix(
+                    matrix_sdk::ruma::api::client::uiaa::MatrixUserIdentifier::new(name.clone()),
+                ),
+                password.clone(),
+            );
             auth.session = info.session.clone();
             encryption.bootstrap_cross_signing(Some(AuthData::Password(auth))).await
         }

@@ -52,7 +52,9 @@ impl Matrix {
         let mut left: Vec<Unread> = Vec::new();
         for mut unread in all {
             let room = RoomId::parse(&unread.room).ok().and_then(|id| self.client.get_room(&id));
-            let Some(room) = room.filter(|room| room.state() == RoomState::Joined) else { continue };
+            let Some(room) = room.filter(|room| room.state() == RoomState::Joined) else {
+                continue;
+            };
             if self.hear_again(&room, &unread.event).await || now - unread.since > GIVEN_UP_AFTER {
                 continue;
             }
@@ -78,7 +80,8 @@ impl Matrix {
 
     async fn tell(&self, room: &Room, event: &str) -> bool {
         for content in compose::plain(TEXT) {
-            if let Err(e) = self.put(room, "m.room.message", content, &format!("unread-{event}")).await
+            if let Err(e) =
+                self.put(room, "m.room.message", content, &format!("unread-{event}")).await
             {
                 tracing::warn!("{e}");
                 return false;

@@ -24,20 +24,24 @@ fn words() {
     let named = said(json!({ "msgtype": "m.text", "body": "Agent: hi",
         "m.mentions": { "user_ids": ["@agent:x"] } }));
     assert_eq!(named.names, ["@agent:x"]);
-    let linked = said(json!({ "msgtype": "m.text", "body": "Agent: hi", "format": "org.matrix.custom.html",
+    let linked =
+        said(json!({ "msgtype": "m.text", "body": "Agent: hi", "format": "org.matrix.custom.html",
         "formatted_body": "<a href=\"https://matrix.to/#/%40agent%3Ax\">Agent</a>: hi" }));
     assert_eq!(linked.names, ["@agent:x"]);
     // Where an app states whom it names, a link alone names nobody.
     let quoted = said(json!({ "msgtype": "m.text", "body": "he said Agent", "m.mentions": {},
         "formatted_body": "<a href=\"https://matrix.to/#/@agent:x\">Agent</a>" }));
     assert!(quoted.names.is_empty());
-    assert!(said(json!({ "msgtype": "m.text", "body": "", "m.mentions": { "room": true } })).calls_all);
+    assert!(
+        said(json!({ "msgtype": "m.text", "body": "", "m.mentions": { "room": true } })).calls_all
+    );
     assert_eq!(what("m.room.message", json!({ "msgtype": "m.notice", "body": "beep" })), None);
 }
 
 #[test]
 fn answers_and_threads() {
-    let answer = said(json!({ "msgtype": "m.text", "body": "> <@bob:x> at noon\n> or not\n\ntoo early",
+    let answer =
+        said(json!({ "msgtype": "m.text", "body": "> <@bob:x> at noon\n> or not\n\ntoo early",
         "m.relates_to": { "m.in_reply_to": { "event_id": "$0" } } }));
     assert_eq!((answer.text.as_str(), answer.reply_to.as_deref()), ("too early", Some("$0")));
     let threaded = |falling_back| {
@@ -50,8 +54,10 @@ fn answers_and_threads() {
 
 #[test]
 fn files() {
-    let file = said(json!({ "msgtype": "m.image", "body": "look", "filename": "dot.png", "url": "mxc://x/1",
-        "info": { "mimetype": "image/png", "size": 9 } }));
+    let file = said(
+        json!({ "msgtype": "m.image", "body": "look", "filename": "dot.png", "url": "mxc://x/1",
+        "info": { "mimetype": "image/png", "size": 9 } }),
+    );
     assert_eq!(file.text, "look");
     let plain = File {
         name: "dot.png".into(),
@@ -61,7 +67,8 @@ fn files() {
         source: json!({ "url": "mxc://x/1" }),
     };
     assert_eq!(file.file, Some(plain));
-    let secret = said(json!({ "msgtype": "m.file", "body": "a.pdf", "file": { "url": "mxc://x/2" } }));
+    let secret =
+        said(json!({ "msgtype": "m.file", "body": "a.pdf", "file": { "url": "mxc://x/2" } }));
     let source = secret.file.map(|f| (f.name, f.source));
     assert_eq!(source, Some(("a.pdf".into(), json!({ "file": { "url": "mxc://x/2" } }))));
     assert_eq!(what("m.room.message", json!({ "msgtype": "m.file", "body": "a.pdf" })), None);
@@ -73,7 +80,8 @@ fn changes() {
         "body": "new" }, "m.relates_to": { "rel_type": "m.replace", "event_id": "$0" } });
     let edited = What::Edited { message: "$0".into(), text: "new".into() };
     assert_eq!(what("m.room.message", edit), Some(edited));
-    let react = json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$0", "key": "👍" } });
+    let react =
+        json!({ "m.relates_to": { "rel_type": "m.annotation", "event_id": "$0", "key": "👍" } });
     let reacted = What::Reacted { message: "$0".into(), emoji: "👍".into() };
     assert_eq!(what("m.reaction", react), Some(reacted));
     let redacted = What::Redacted { target: "$0".into() };
@@ -88,7 +96,8 @@ fn what_was_taken_back_or_is_broken_means_nothing() {
     assert_eq!(what("m.room.message", json!({ "msgtype": 7, "body": [] })), None);
     assert_eq!(what("m.reaction", json!({ "m.relates_to": { "rel_type": "m.annotation" } })), None);
     assert_eq!(read("[]"), None);
-    let odd = said(json!({ "msgtype": "m.text", "body": "x", "m.relates_to": 3, "m.mentions": "all",
+    let odd =
+        said(json!({ "msgtype": "m.text", "body": "x", "m.relates_to": 3, "m.mentions": "all",
         "info": [], "url": {} }));
     assert_eq!(odd.text, "x");
 }
@@ -101,8 +110,22 @@ fn value() -> impl Strategy<Value = Value> {
         "[$@!m.a-z]{0,12}".prop_map(Value::from),
     ];
     let keys = prop::sample::select(vec![
-        "msgtype", "body", "url", "file", "info", "size", "m.relates_to", "rel_type", "event_id",
-        "m.new_content", "m.mentions", "user_ids", "m.in_reply_to", "redacts", "membership", "key",
+        "msgtype",
+        "body",
+        "url",
+        "file",
+        "info",
+        "size",
+        "m.relates_to",
+        "rel_type",
+        "event_id",
+        "m.new_content",
+        "m.mentions",
+        "user_ids",
+        "m.in_reply_to",
+        "redacts",
+        "membership",
+        "key",
     ]);
     leaf.prop_recursive(4, 40, 6, move |inner| {
         prop_oneof![

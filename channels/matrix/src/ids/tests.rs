@@ -34,7 +34,9 @@ fn the_ids_are_the_original_s() {
     // What people copy from their app.
     assert_eq!(parse("matrix:!abc:example.org"), Some(Chat::Room("!abc:example.org".into())));
     assert_eq!(parse("!abc:example.org"), Some(Chat::Room("!abc:example.org".into())));
-    for none in ["matrix:", "matrix:#alias:x", "matrix:@ann", "telegram:1", "matrix:!a%", "matrix:!%ff"] {
+    for none in
+        ["matrix:", "matrix:#alias:x", "matrix:@ann", "telegram:1", "matrix:!a%", "matrix:!%ff"]
+    {
         assert_eq!(parse(none), None, "{none}");
     }
 }

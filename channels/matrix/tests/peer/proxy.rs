@@ -62,9 +62,8 @@ impl Proxy {
     /// Lets the homeserver say once more what it said with this event.
     pub(crate) fn again(&self, event: &str) {
         let answers = self.shared.answers.lock().unwrap();
-        let has = |answer: &&Bytes| {
-            answer.windows(event.len()).any(|bytes| bytes == event.as_bytes())
-        };
+        let has =
+            |answer: &&Bytes| answer.windows(event.len()).any(|bytes| bytes == event.as_bytes());
         let answer = answers.iter().find(has).expect("the event came with an answer").clone();
         self.shared.again.lock().unwrap().push(answer);
         self.shared.rung.notify_waiters();
@@ -94,11 +93,15 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 struct Gone;
 
 fn json(status: u16, text: &str) -> Response<Full<Bytes>> {
-    let response = Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
+    let response =
+        Response::builder().status(status).header(header::CONTENT_TYPE, "application/json");
     response.body(Full::new(Bytes::copy_from_slice(text.as_bytes()))).unwrap()
 }
 
-async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Gone> {
+async fn answer(
+    shared: &Shared,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Gone> {
     shared.calls.fetch_add(1, Ordering::Relaxed);
     let path = request.uri().path().to_owned();
     let sends = request.method() == Method::PUT && path.contains("/send/m.");
@@ -116,8 +119,12 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     shared.bell.notify_waiters();
     match fault {
         Some(Fault::Busy { after }) => {
-            let wait = after.map(|a| format!(",\"retry_after_ms\":{}", a.as_millis())).unwrap_or_default();
-            return Ok(json(429, &format!("{{\"errcode\":\"M_LIMIT_EXCEEDED\",\"error\":\"slow\"{wait}}}")));
+            let wait =
+                after.map(|a| format!(",\"retry_after_ms\":{}", a.as_millis())).unwrap_or_default();
+            return Ok(json(
+                429,
+                &format!("{{\"errcode\":\"M_LIMIT_EXCEEDED\",\"error\":\"slow\"{wait}}}"),
+            ));
         }
         Some(Fault::Down) => return Ok(json(502, "<html>bad gateway</html>")),
         Some(Fault::Revoked) => {
@@ -152,7 +159,10 @@ async fn answer(shared: &Shared, request: Request<Incoming>) -> Result<Response<
     }
 }
 
-async fn forward(shared: &Shared, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Gone> {
+async fn forward(
+    shared: &Shared,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Gone> {
     let (mut parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Gone)?.to_bytes();
     parts.headers.remove(header::ACCEPT_ENCODING);

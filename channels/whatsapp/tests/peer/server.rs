@@ -50,6 +50,10 @@ pub(crate) struct World {
     /// Everything that was handed to the agent, for handing it over again.
     pub handed: BTreeMap<String, Node>,
     pub agent: String,
+    /// What a device that is not linked is given for its code.
+    pub link_reference: Option<String>,
+    /// How many devices signed that they were linked.
+    pub signed: usize,
 }
 
 #[derive(Clone)]
