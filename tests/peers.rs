@@ -4,9 +4,11 @@
 mod discord;
 #[path = "../channels/github/tests/peer/mod.rs"]
 #[expect(dead_code, reason = "more is needed by the tests of its own channel")]
+#[expect(clippy::unwrap_used, reason = "a peer that breaks is a test that fails")]
 mod github;
 #[path = "../channels/slack/tests/peer/mod.rs"]
 #[expect(dead_code, reason = "more is needed by the tests of its own channel")]
+#[expect(clippy::unwrap_used, reason = "a peer that breaks is a test that fails")]
 mod slack;
 #[path = "../channels/telegram/tests/peer/mod.rs"]
 #[expect(dead_code, reason = "more is needed by the tests of its own channel")]

@@ -8,8 +8,8 @@ use nanoclaw_contract::ids::AgentId;
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_tests::peers;
 use serde_json::json;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
