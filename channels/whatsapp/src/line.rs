@@ -303,7 +303,7 @@ impl Line {
                 self.tell(Health::Reconnecting { why });
             }
             Event::Messages(batch) if !batch.hook_committed => {
-                self.recovered(batch.iter().cloned().collect())
+                self.recovered(batch.iter().cloned().collect());
             }
             _ => {}
         }

@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use whatsapp_rust::prelude::{MessageExt, wa};
+use whatsapp_rust::prelude::{MessageExt as _, wa};
 use whatsapp_rust::wacore::download::Downloadable;
 use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 

@@ -14,9 +14,10 @@ use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::{safe_name, size};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use whatsapp_rust::anyhow::{Result as Committed, bail};
 use whatsapp_rust::prelude::{Client, InboundMessage, MessageInfo, wa};
-use whatsapp_rust::wacore_binary::JidExt;
-use whatsapp_rust::{InboundDurabilityHook, Jid, anyhow};
+use whatsapp_rust::wacore_binary::JidExt as _;
+use whatsapp_rust::{InboundDurabilityHook, Jid};
 
 /// Largest file that comes in.
 pub(crate) const FILE_IN_MAX: u64 = 64 * 1024 * 1024;
@@ -28,12 +29,8 @@ pub(crate) struct Inbox(pub(crate) Weak<Line>);
 
 #[whatsapp_rust::async_trait]
 impl InboundDurabilityHook for Inbox {
-    async fn on_messages(
-        &self,
-        client: Arc<Client>,
-        batch: &[InboundMessage],
-    ) -> anyhow::Result<()> {
-        let Some(line) = self.0.upgrade() else { anyhow::bail!("the channel ends") };
+    async fn on_messages(&self, client: Arc<Client>, batch: &[InboundMessage]) -> Committed<()> {
+        let Some(line) = self.0.upgrade() else { bail!("the channel ends") };
         for message in batch {
             line.take(&client, &message.message, &message.info).await?;
         }
@@ -54,7 +51,7 @@ struct Place {
 /// What the host is given.
 enum Gift {
     Push(Box<Inbound>),
-    Change(Change),
+    Change(Box<Change>),
 }
 
 impl Line {
@@ -86,7 +83,7 @@ impl Line {
             }
             let given = match &gift {
                 Gift::Push(said) => self.ingress.push((**said).clone()).await,
-                Gift::Change(change) => self.ingress.change(change.clone()).await,
+                Gift::Change(change) => self.ingress.change((**change).clone()).await,
             };
             let Err(e) = given else { break };
             // What comes later in this chat waits: order is kept.
@@ -121,7 +118,14 @@ impl Line {
             return None;
         }
         let Place { at, id, when: timestamp, sender, .. } = place;
-        Some(Gift::Change(Change { at, id, message, timestamp, sender: Some(sender), what }))
+        Some(Gift::Change(Box::new(Change {
+            at,
+            id,
+            message,
+            timestamp,
+            sender: Some(sender),
+            what,
+        })))
     }
 
     /// A reaction; WhatsApp does not say which one is taken back.

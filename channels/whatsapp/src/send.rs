@@ -17,12 +17,12 @@ use nanoclaw_channel::{
 };
 use nanoclaw_kit::dialect::{Dialect, pieces};
 use nanoclaw_kit::files::{mime_of, safe_name, size};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use std::time::Duration;
 use tokio::time::timeout;
 use whatsapp_rust::client::ClientError;
 use whatsapp_rust::media::{self, AudioOptions, DocumentOptions, ImageOptions, VideoOptions};
-use whatsapp_rust::prelude::{MessageBuilderExt, MessageField, SendOptions, wa};
+use whatsapp_rust::prelude::{MessageBuilderExt as _, MessageField, SendOptions, wa};
 use whatsapp_rust::wacore::download::MediaType;
 use whatsapp_rust::wacore::proto_helpers::build_reaction_message;
 use whatsapp_rust::wacore::time::now_millis;

@@ -10,10 +10,10 @@ mod backend;
 mod tests;
 
 use nanoclaw_channel::StartError;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use std::fs::{DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use whatsapp_rust::wacore::store::error::{Result, StoreError};
@@ -100,7 +100,7 @@ impl Store {
 
     /// Whether an account is linked.
     pub(crate) async fn is_linked(&self) -> bool {
-        use whatsapp_rust::wacore::store::traits::DeviceStore;
+        use whatsapp_rust::wacore::store::traits::DeviceStore as _;
         matches!(self.load().await, Ok(Some(device)) if device.pn.is_some())
     }
 

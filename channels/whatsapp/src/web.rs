@@ -2,7 +2,7 @@
 
 use nanoclaw_channel::StartError;
 use nanoclaw_kit::http;
-use whatsapp_rust::anyhow::{self, anyhow, bail};
+use whatsapp_rust::anyhow::{Result, anyhow, bail};
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 
 /// Largest answer: a file as large as may come in, and its encryption.
@@ -41,7 +41,7 @@ impl Web {
 
 #[whatsapp_rust::async_trait]
 impl HttpClient for Web {
-    async fn execute(&self, request: HttpRequest) -> anyhow::Result<HttpResponse> {
+    async fn execute(&self, request: HttpRequest) -> Result<HttpResponse> {
         let url = self.url(&request.url);
         let mut call = match request.method.as_str() {
             "GET" => self.client.get(url),

@@ -347,7 +347,7 @@ impl ProtocolStore for Store {
     async fn take_sent_message(&self, chat: &str, message: &str) -> Result<Option<Vec<u8>>> {
         let key = key(&[chat, message]);
         self.run(move |db| {
-            use rusqlite::OptionalExtension;
+            use rusqlite::OptionalExtension as _;
             db.query_row(
                 "DELETE FROM device WHERE space = 'sent' AND key = ? RETURNING value",
                 [key],

@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 use whatsapp_rust::http::{HttpClient, HttpRequest, HttpResponse};
 use whatsapp_rust::media::{self, DocumentOptions, ImageOptions};
 use whatsapp_rust::prelude::{
-    Bot, BotHandle, Client, Event, EventHandler, Jid, MessageBuilderExt, MessageExt, MessageField,
-    wa,
+    Bot, BotHandle, Client, Event, EventHandler, Jid, MessageBuilderExt as _, MessageExt as _,
+    MessageField, wa,
 };
 use whatsapp_rust::send::RevokeType;
 use whatsapp_rust::transport::TokioWebSocketTransportFactory;
@@ -575,29 +575,24 @@ impl Peer for WhatsApp {
 
     async fn fail(&mut self, fault: Fault, times: u32) -> Result<()> {
         let agent = Jid::pn_device(AGENT, 1).to_string();
+        if fault == Fault::Revoked && times > 0 {
+            let conflict = NodeBuilder::new("conflict").attr("type", "device_removed").build();
+            let out =
+                NodeBuilder::new("stream:error").attr("code", "401").children([conflict]).build();
+            self.server.world().revoked.push(agent.clone());
+            self.server.hand(&agent, out);
+            // The adapter has read it when it hangs up.
+            return self.gone().await;
+        }
         let mut world = self.server.world();
         let trouble = match fault {
             Fault::Busy { .. } => Trouble::Refuse(429),
             Fault::Down => Trouble::Refuse(503),
             Fault::HalfOpen => Trouble::Silence,
             Fault::AnswerLost => Trouble::HangUp,
-            Fault::Revoked if times == 0 => {
+            Fault::Revoked => {
                 world.revoked.clear();
                 return Ok(());
-            }
-            Fault::Revoked => {
-                world.revoked.push(agent.clone());
-                let conflict = NodeBuilder::new("conflict").attr("type", "device_removed").build();
-                world.hand(
-                    &agent,
-                    NodeBuilder::new("stream:error")
-                        .attr("code", "401")
-                        .children([conflict])
-                        .build(),
-                );
-                drop(world);
-                // The adapter has read it when it hangs up.
-                return self.gone().await;
             }
             Fault::MarkupRefused => bail!("no markup is refused"),
         };

@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::wacore::libsignal::protocol::KeyPair;
-use whatsapp_rust::wacore_binary::{CompactString, JidExt as _, NodeContent};
+use whatsapp_rust::wacore_binary::{CompactString, JidExt, NodeContent};
 use whatsapp_rust::waproto::whatsapp as wa;
 use whatsapp_rust::{Jid, NodeBuilder, wacore_binary::Node};
 
@@ -564,7 +564,7 @@ impl World {
                 request.attrs.insert(name, CompactString::from(value));
             }
         }
-        let chat = jid(it, "to").filter(|to| to.is_group());
+        let chat = jid(it, "to").filter(JidExt::is_group);
         request.attrs.insert("from", CompactString::from(chat.as_ref().unwrap_or(who).to_string()));
         if chat.is_some() {
             request.attrs.insert("participant", CompactString::from(who.to_string()));
