@@ -5,6 +5,7 @@
 //! (`--check`). Read next: [`world`] for the install, [`report`] for what is printed; docs/performance.md says
 //! what each line means.
 
+mod channels;
 mod cold;
 mod crowd;
 mod engine;
@@ -29,6 +30,9 @@ struct Args {
     /// Fewer samples and a shorter watch: for development.
     #[arg(long)]
     quick: bool,
+    /// How long the load on the channels lasts.
+    #[arg(long, default_value_t = 1)]
+    minutes: usize,
     /// Only benches whose name contains this; may be given again.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
@@ -57,10 +61,11 @@ struct Bench {
 }
 
 /// What is measured, in this order.
-const BENCHES: [Bench; 10] = [
+const BENCHES: [Bench; 11] = [
     Bench { name: "start", per_driver: false, run: |r, _| Box::pin(start::run(r)) },
     Bench { name: "sleepers", per_driver: false, run: |r, _| Box::pin(sleepers::run(r)) },
     Bench { name: "inbound", per_driver: false, run: |r, _| Box::pin(inbound::run(r)) },
+    Bench { name: "channels", per_driver: false, run: |r, d| Box::pin(channels::run(r, d)) },
     Bench { name: "warm", per_driver: true, run: |r, d| Box::pin(warm::run(r, d)) },
     Bench { name: "tasks", per_driver: false, run: |r, d| Box::pin(tasks::run(r, d)) },
     Bench { name: "cold", per_driver: true, run: |r, d| Box::pin(cold::run(r, d)) },
@@ -82,6 +87,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         bail!("nothing is called {:?}; there are: {}", args.only, names.join(", "));
     }
     let mut report = Report::new(args.quick, if args.json { Output::Json } else { Output::Table })?;
+    report.minutes = args.minutes;
     let drivers: Vec<_> =
         DRIVERS.into_iter().filter(|d| args.driver.as_ref().is_none_or(|w| w == d)).collect();
     for bench in BENCHES.iter().filter(|b| wanted(b.name)) {

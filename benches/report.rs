@@ -42,6 +42,8 @@ struct Line {
 /// All of a run.
 pub(crate) struct Report {
     pub(crate) quick: bool,
+    /// How long a load lasts.
+    pub(crate) minutes: usize,
     table: bool,
     baseline: BTreeMap<String, f64>,
     lines: Vec<Line>,
@@ -62,6 +64,7 @@ impl Report {
         };
         let report = Self {
             quick,
+            minutes: 1,
             table: output == Output::Table,
             baseline,
             lines: Vec::new(),

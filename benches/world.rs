@@ -236,7 +236,7 @@ fn parents() -> BTreeMap<i32, i32> {
     .collect()
 }
 
-fn process(pid: i32) -> Option<Process> {
+pub(crate) fn process(pid: i32) -> Option<Process> {
     let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let kb = |what: &str| {
         let line = rollup.lines().find_map(|l| l.strip_prefix(what))?;

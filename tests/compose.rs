@@ -59,7 +59,13 @@ pub struct Run {
     /// Memory of a box in MiB.
     #[arg(long, default_value_t = 2048)]
     pub memory_mib: u64,
+    /// Real channels beside the fake one; their settings are variables with [`SETTING`] before the name.
+    #[arg(long = "channel")]
+    pub channels: Vec<String>,
 }
+
+/// What stands before the name of a setting in the host's environment.
+pub const SETTING: &str = "SETTING_";
 
 /// Runs what was asked for.
 pub fn host(args: Args) -> anyhow::Result<ExitCode> {
@@ -118,11 +124,11 @@ pub async fn start(run: &Run) -> anyhow::Result<(Started, Arc<Supervisor>)> {
     });
     let started = nanoclaw_host::start(HostOptions {
         config,
-        channels: &nanoclaw_testkit::channel::CHANNELS,
+        channels: crate::peers::with(&run.channels),
         driver,
         egress: Arc::new(Way(vault.clone())),
         clock: Arc::new(SystemClock),
-        setting: Arc::new(|_| None),
+        setting: Arc::new(|name| std::env::var(format!("{SETTING}{name}")).ok()),
     })
     .await?;
     Ok((started, vault))

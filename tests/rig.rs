@@ -1,11 +1,12 @@
 //! An install in a temporary folder: seeded, started as a process of its own, killed, started again.
 
-use crate::compose::{Run, driver, image};
+use crate::compose::{Run, SETTING, driver, image};
 use anyhow::{Context as _, ensure};
 use nanoclaw_central::{
     Agent, Central, Chat, ChatKind, EngageMode, IgnoredPolicy, Role, SenderScope, SessionMode,
     UnknownSenderPolicy, Wiring,
 };
+use nanoclaw_conformance::{Peer, Place, Say};
 use nanoclaw_contract::ids::{
     AgentId, ChannelType, ChatId, PlatformId, SessionId, UserId, WiringId,
 };
@@ -73,6 +74,7 @@ impl Rig {
             install: format!("t{name}{}", std::process::id()),
             box_env: Vec::new(),
             memory_mib: 2048,
+            channels: Vec::new(),
         };
         let platform = Platform::open(&root.path().join("data"))?;
         Ok(Self { root, run, platform, host: None, host_env: Vec::new() })
@@ -182,11 +184,48 @@ impl Rig {
 
     /// A person who owns the install.
     pub fn owner(&self, handle: &str) -> anyhow::Result<()> {
+        self.owner_on("fake", handle)
+    }
+
+    /// The same, on this channel.
+    pub fn owner_on(&self, channel: &str, handle: &str) -> anyhow::Result<()> {
         let (central, now) = (self.central()?, Timestamp::now());
-        let user = UserId::parse(format!("fake:{handle}"))?;
-        central.upsert_user(&user, "fake", Some(handle), now)?;
+        let user = UserId::parse(format!("{channel}:{handle}"))?;
+        central.upsert_user(&user, channel, Some(handle), now)?;
         central.grant_role(&user, Role::Owner, None, None, now)?;
         Ok(())
+    }
+
+    /// Has the host talk to this peer, by its adapter.
+    pub fn connects(&mut self, peer: &dyn Peer) {
+        self.run.channels.push(peer.channel().name.into());
+        let settings = peer.settings().into_iter();
+        self.host_env.extend(settings.map(|(name, value)| (format!("{SETTING}{name}"), value)));
+    }
+
+    /// The chat that somebody writes from for the first time: the platform alone knows what it is called. From now
+    /// on everybody may talk there, and nobody listens yet.
+    pub async fn meets(
+        &self,
+        peer: &mut dyn Peer,
+        who: &'static str,
+        place: Place,
+    ) -> anyhow::Result<ChatId> {
+        let (central, channel) = (self.central()?, peer.channel().name);
+        let known: Vec<_> = central.chats()?.into_iter().map(|c| c.id).collect();
+        peer.say(Say::new(who, place, "hello there").mention()).await?;
+        let new = |c: &Chat| c.channel_type.as_str() == channel && !known.contains(&c.id);
+        let wait = async {
+            loop {
+                if let Some(chat) = central.chats()?.into_iter().find(new) {
+                    self.policy(&chat.id, UnknownSenderPolicy::Public)?;
+                    return Ok(chat.id);
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let met = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        met.with_context(|| format!("nothing came from {channel}\n{}", self.log()))?
     }
 
     /// Starts the host as a process of its own; returns when it is ready.
@@ -211,6 +250,9 @@ impl Rig {
         }
         for env in &run.box_env {
             command.arg("--box-env").arg(env);
+        }
+        for channel in &run.channels {
+            command.arg("--channel").arg(channel);
         }
         command.envs(self.host_env.iter().cloned());
         let log = std::fs::OpenOptions::new()

@@ -6,6 +6,7 @@ mod attacks;
 mod boxes;
 mod changes;
 mod channels;
+mod cut;
 mod limits;
 mod ncl;
 mod outage;

@@ -1,5 +1,6 @@
 //! What people see, through real boxes.
 
+mod channels;
 mod first;
 mod guest;
 mod ncl;

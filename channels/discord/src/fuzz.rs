@@ -30,7 +30,7 @@ pub fn event(data: &[u8]) {
         }
         "THREAD_LIST_SYNC" => drop(read::<Threads>(content)),
         "MESSAGE_CREATE" => {
-            read::<Message>(content).as_ref().map(said);
+            read::<Message>(content).as_ref().into_iter().for_each(said);
         }
         "MESSAGE_UPDATE" => {
             let update = read::<Update>(content);
@@ -40,7 +40,7 @@ pub fn event(data: &[u8]) {
         "MESSAGE_REACTION_ADD" | "MESSAGE_REACTION_REMOVE" => drop(read::<Reaction>(content)),
         "INTERACTION_CREATE" => {
             let message = read::<Interaction>(content).and_then(|pressed| pressed.message);
-            message.as_deref().map(said);
+            message.as_deref().into_iter().for_each(said);
         }
         _ => {}
     }
@@ -62,7 +62,7 @@ fn said(message: &Message) {
         assert!(tag || text.contains(words), "{words:?} is missing in {text:?}");
     }
     place(message.guild_id, message.channel_id, Some(message.id));
-    message.referenced_message.as_deref().map(said);
+    message.referenced_message.as_deref().into_iter().for_each(said);
 }
 
 /// An address, and numbers: what is written is read as the same.

@@ -45,7 +45,7 @@ pub fn signature(data: &[u8]) {
 pub fn ids(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let (chat, thread) = text.split_once('\n').map_or((&*text, None), |(c, t)| (c, Some(t)));
-    Post::parse(chat).map(post);
+    Post::parse(chat).into_iter().for_each(post);
     let thread_id = thread.and_then(|thread| ThreadId::parse(thread).ok());
     let (Ok(channel_type), Ok(platform_id)) =
         (ChannelType::parse(crate::NAME), PlatformId::parse(chat))

@@ -14,7 +14,7 @@ mod tests;
 
 /// A frame of the socket, the body of a webhook, or a form: what can be read has a text and a place.
 pub fn event(data: &[u8]) {
-    clicked(data).as_ref().map(pressed);
+    clicked(data).as_ref().into_iter().for_each(pressed);
     match serde_json::from_slice(data) {
         Ok(Frame::EventsApi { payload, .. }) => happened(payload),
         Ok(Frame::Interactive { payload, .. }) => pressed(&payload),
@@ -36,7 +36,7 @@ fn happened(Callback { event, .. }: Callback) {
 }
 
 fn pressed(click: &Interaction) {
-    click.message.as_deref().map(said);
+    click.message.as_deref().into_iter().for_each(said);
 }
 
 fn said(message: &Message) {
@@ -56,7 +56,7 @@ fn said(message: &Message) {
         spot(&Spot::of(channel, &message.ts, message.thread_ts.as_deref()));
     }
     for inner in [&message.message, &message.previous_message] {
-        inner.as_deref().map(said);
+        inner.as_deref().into_iter().for_each(said);
     }
 }
 

@@ -19,7 +19,7 @@ pub fn update(data: &[u8]) {
             continue;
         };
         for message in [message, channel_post, edited_message, edited_channel_post] {
-            message.as_deref().map(said);
+            message.as_deref().into_iter().for_each(said);
         }
         if let Ok(Update { callback_query: Some(callback), .. }) = &update
             && let Some(message) = &callback.message
@@ -49,7 +49,7 @@ fn said(message: &Message) {
     assert!(receive::media(message).count() <= 7);
     message.forward_origin.as_ref().map(wire::Origin::name);
     place(message.chat.id, message.message_thread_id);
-    message.reply_to_message.as_deref().map(said);
+    message.reply_to_message.as_deref().into_iter().for_each(said);
 }
 
 /// An address, and numbers: what is written is read as the same.

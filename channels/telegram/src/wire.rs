@@ -244,7 +244,7 @@ pub(crate) struct File {
 
 /// Seconds; some servers of third parties write milliseconds.
 pub(crate) fn time(date: i64) -> Timestamp {
-    let at = if date.abs() < 100_000_000_000 {
+    let at = if date.unsigned_abs() < 100_000_000_000 {
         Timestamp::from_second(date)
     } else {
         Timestamp::from_millisecond(date)

@@ -75,5 +75,6 @@ impl Error {
 #[cfg(feature = "sqlite")]
 pub(crate) use sqlite::{Step, keep_journal};
 
-#[cfg(all(test, feature = "sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sqlite")]
 mod tests;
