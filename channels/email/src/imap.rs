@@ -8,7 +8,7 @@ use crate::mail::{self, Own};
 use crate::outgoing;
 use crate::smtp::{Server, Smtp, Way};
 use crate::threads::Threads;
-use crate::{FILES_MAX, MAIL_MAX};
+use crate::{FILE_IN_MAX, FILES_MAX, MAIL_MAX};
 use async_imap::imap_proto::{MailboxDatum, Response};
 use async_imap::types::UnsolicitedResponse;
 use async_imap::{Client, Session, error::Error};
@@ -146,7 +146,7 @@ impl Channel for Mailbox {
         Capabilities {
             threads: true,
             files: true,
-            file_in_max: MAIL_MAX,
+            file_in_max: FILE_IN_MAX,
             file_out_max: FILES_MAX,
             ..Capabilities::TEXT
         }

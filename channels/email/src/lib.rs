@@ -23,8 +23,9 @@ mod trust;
 
 use nanoclaw_channel::{ChannelDef, SettingSpec};
 
-/// Largest mail and largest attachments of one mail, in bytes.
-const MAIL_MAX: u64 = 40 << 20;
+/// Largest mail that is read whole, largest file of it that comes in, and most that leaves with one mail, in bytes.
+const MAIL_MAX: u64 = 64 << 20;
+const FILE_IN_MAX: u64 = 25 << 20;
 const FILES_MAX: u64 = 20 << 20;
 
 const fn setting(name: &'static str, what: &'static str, required: bool) -> SettingSpec {

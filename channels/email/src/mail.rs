@@ -1,11 +1,12 @@
 //! Reads one mail, whatever is in it.
 
+use crate::FILE_IN_MAX;
 use crate::ids::{self, Email, UNVERIFIED};
 use crate::trust::{self, Headers};
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{InFile, Sender};
-use nanoclaw_kit::files::{kind_of, safe_name};
+use nanoclaw_kit::files::{kind_of, safe_name, size};
 
 #[cfg(test)]
 mod tests;
@@ -156,5 +157,11 @@ fn file(part: &mail_parser::MessagePart<'_>) -> InFile {
     let name = part.attachment_name().unwrap_or_default();
     let kind = kind_of(mime.as_deref(), name);
     let name = safe_name(name, kind, mime.as_deref());
-    InFile { kind: kind.to_owned(), name, mime, bytes, missing: None }
+    let all = bytes.len() as u64;
+    if all <= FILE_IN_MAX {
+        return InFile { kind: kind.to_owned(), name, mime, bytes, missing: None };
+    }
+    let missing =
+        Some(format!("it has {}, and {} is the most that comes in", size(all), size(FILE_IN_MAX)));
+    InFile { kind: kind.to_owned(), name, mime, bytes: Vec::new(), missing }
 }

@@ -55,7 +55,7 @@ async fn a_mail_that_was_sent_is_not_sent_again_and_the_others_are() {
     assert!(first.text.contains("c.bin") && first.text.contains("20 MB"), "{}", first.text);
     assert!(first.html.contains("<strong>it</strong>"), "{}", first.html);
     assert_eq!(second.subject, "Re: Here it is");
-    assert_eq!(second.references, [first.id.clone()]);
+    assert_eq!(second.references, std::slice::from_ref(&first.id));
     assert_eq!(second.files[0].name, "b.bin");
 }
 

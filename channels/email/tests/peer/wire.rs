@@ -3,7 +3,7 @@
 use anyhow::Result;
 use nanoclaw_conformance::Fault;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
@@ -62,7 +62,8 @@ impl Wire {
     }
 
     pub(crate) fn fail(&self, fault: Fault, times: u32) {
-        *self.state.fault.lock().unwrap() = (times > 0).then_some((fault, times));
+        *self.state.fault.lock().unwrap_or_else(PoisonError::into_inner) =
+            (times > 0).then_some((fault, times));
     }
 
     pub(crate) fn cut(&self, cut: bool) {
@@ -77,7 +78,7 @@ impl Wire {
 impl State {
     /// Whether a fault is due now; it is used up, but for a login that is refused until it is taken back.
     fn due(&self, is: impl Fn(Fault) -> bool) -> Option<Fault> {
-        let mut due = self.fault.lock().unwrap();
+        let mut due = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
         let (fault, left) = due.filter(|(fault, _)| is(*fault))?;
         if fault != Fault::Revoked {
             *due = (left > 1).then_some((fault, left - 1));
@@ -101,7 +102,7 @@ fn answer(state: &State, line: &str) -> Option<Answer> {
     let mut words = upper.split(' ');
     let (tag, command) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     if command == "LOGIN" && state.due(|f| f == Fault::Revoked).is_some() {
-        return say(&format!("{} NO [AUTHENTICATIONFAILED] login refused", tag));
+        return say(&format!("{tag} NO [AUTHENTICATIONFAILED] login refused"));
     }
     if !upper.starts_with("MAIL FROM") {
         return None;
