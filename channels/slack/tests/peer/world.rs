@@ -339,7 +339,7 @@ pub(crate) fn readable(text: &str) -> String {
         }
     }
     let shown = shown.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
-    shown.replace('\u{200b}', "").replace('\u{2060}', "")
+    shown.replace(['\u{200b}', '\u{2060}'], "")
 }
 
 /// Links by their labels, and marks at the edges of words taken off.
