@@ -122,13 +122,12 @@ pub(crate) async fn run(report: &mut Report, driver: &str) -> anyhow::Result<()>
 }
 
 async fn measure(report: &mut Report, world: &mut World) -> anyhow::Result<()> {
-    let (notes, mut peers) = (Notes::default(), Vec::new());
+    let (notes, mut peers) = (Notes::default(), Vec::<Box<dyn Peer>>::new());
     for name in REAL {
         peers.push(peers::open(name).await?);
     }
     world.rig.run.boxes = CHATS + 10;
     for peer in &peers {
-        let peer: &Box<dyn Peer> = peer;
         world.rig.connects(peer.as_ref());
     }
     for (name, value) in &mut world.rig.host_env {

@@ -3,12 +3,10 @@
 #[path = "../channels/discord/tests/peer/mod.rs"]
 mod discord;
 #[path = "../channels/github/tests/peer/mod.rs"]
-#[expect(dead_code, reason = "more is needed by the tests of its own channel")]
-#[expect(clippy::unwrap_used, reason = "a peer that breaks is a test that fails")]
+#[expect(dead_code, clippy::unwrap_used, reason = "written for the tests of its own channel")]
 mod github;
 #[path = "../channels/slack/tests/peer/mod.rs"]
-#[expect(dead_code, reason = "more is needed by the tests of its own channel")]
-#[expect(clippy::unwrap_used, reason = "a peer that breaks is a test that fails")]
+#[expect(dead_code, clippy::unwrap_used, reason = "written for the tests of its own channel")]
 mod slack;
 #[path = "../channels/telegram/tests/peer/mod.rs"]
 #[expect(dead_code, reason = "more is needed by the tests of its own channel")]

@@ -82,13 +82,13 @@ struct Town {
 
 impl Town {
     async fn new(names: &[&str]) -> anyhow::Result<Self> {
-        let (mut peers, mut sim) = (Vec::new(), Sim::new("cut")?);
+        let (mut peers, mut sim) = (Vec::<Box<dyn Peer>>::new(), Sim::new("cut")?);
         for name in names {
             peers.push(peers::open(name).await?);
         }
         sim.idle = Duration::from_secs(60);
         sim.channels = peers::with(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
-        let settings = peers.iter().flat_map(|p: &Box<dyn Peer>| p.settings()).collect();
+        let settings = peers.iter().flat_map(|p| p.settings()).collect();
         sim.settings = Arc::new(Mutex::new(settings));
         let agent = sim.rig.agent("andy", "demo")?;
         sim.rig.chat("desk", &agent)?;

@@ -57,14 +57,18 @@ impl House {
         Ok((house, agents))
     }
 
-    /// Ann says it in the n-th place, and gets an answer there: returned is its text.
-    async fn asks(&mut self, n: usize, text: &str) -> anyhow::Result<String> {
+    /// Ann says it in the n-th place, and gets an answer there with this in it: returned is its text. The hello
+    /// with which she was met may be answered as well: Slack tells of it twice, and the agent listens by then.
+    async fn asks(&mut self, n: usize, text: &str, answer: &str) -> anyhow::Result<String> {
         let Some((peer, (channel, place))) = self.peers.get_mut(n).zip(PLACES.get(n)) else {
             return self.writes(text).await;
         };
         let before = peer.shown().await?.len();
         peer.say(Say::new("ann", *place, text).mention()).await?;
-        let shown = until(peer.as_mut(), |s| s.get(before).cloned()).await;
+        let shown = until(peer.as_mut(), |s| {
+            s.iter().skip(before).find(|s| s.text.contains(answer)).cloned()
+        })
+        .await;
         let seen = shown.with_context(|| format!("{channel} {text}\n{}", self.rig.log()))?;
         ensure!(seen.thread.is_some() == (*place != Place::Direct), "{seen:?}");
         let place = (seen.chat.clone(), seen.thread.clone());
@@ -98,12 +102,12 @@ impl House {
     /// Says something on every channel, and then asks on each what was said there.
     async fn tells_all(&mut self) -> anyhow::Result<[String; 3]> {
         for (n, word) in WORDS.into_iter().enumerate() {
-            let answer = self.asks(n, &format!("echo {word}")).await?;
+            let answer = self.asks(n, &format!("echo {word}"), word).await?;
             ensure!(words(&answer) == [word], "{answer:?} is no answer to {word:?}");
         }
         let mut known = [const { String::new() }; 3];
         for (n, known) in known.iter_mut().enumerate() {
-            *known = self.asks(n, "what did I say").await?;
+            *known = self.asks(n, "what did I say", "You said").await?;
         }
         Ok(known)
     }
