@@ -73,13 +73,15 @@ impl Emacs {
             }
         });
         let mut emacs = Self { folder, port, daemon, bell, clock };
-        for _ in 0..200 {
-            if emacs.folder.path().join("socket").exists() {
-                break;
+        // The socket is there a moment before it is listened on.
+        let mut tries = 0;
+        while let Err(e) = emacs.ask("(progn (nanoclaw--chat-buffer) t)").await {
+            tries += 1;
+            if tries > 200 {
+                return Err(e);
             }
             emacs.bell.notified().await;
         }
-        emacs.ask("(progn (nanoclaw--chat-buffer) t)").await?;
         Ok(emacs)
     }
 
