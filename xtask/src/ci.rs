@@ -6,6 +6,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
+/// The channel whose tests need a real server, and what of it every run shows.
+const REAL: &str = "nanoclaw-channel-matrix";
+const MAIN_CASES: &str =
+    "direct,group mention,threads,edit,reaction in,long text,file in,file out,network cut,killed";
+
 /// Runs all checks and tests; stops at the first step that fails.
 pub(crate) fn ci(root: &Path) -> Result<()> {
     step("format", || cargo(root, &["fmt", "--all", "--check"], &[]))?;
@@ -14,8 +19,12 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     let lint = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     step("lints", || cargo(root, &lint, &[]))?;
     // With examples, which tests run, and with the examples in the documentation.
-    let near = ["test", "--workspace", "--exclude", "nanoclaw-tests", "--no-fail-fast"];
+    let near =
+        ["test", "--workspace", "--exclude", "nanoclaw-tests", "--no-fail-fast", "--exclude", REAL];
     step("tests of each crate", || cargo(root, &near, &[]))?;
+    // A real homeserver takes seconds per case: here the main ones, all of them in `cargo xtask channels`.
+    let real = ["test", "-p", REAL];
+    step("a channel against a real server", || cargo(root, &real, &[("CONFORMANCE", MAIN_CASES)]))?;
     step("the page about channels", || channels::current(root))?;
     // One after the other: some of them measure, all of them start whole hosts.
     let whole = ["test", "-p", "nanoclaw-tests", "--no-fail-fast", "--", "--test-threads=1"];
