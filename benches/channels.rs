@@ -209,6 +209,7 @@ async fn open(world: &mut World, peers: &mut [Box<dyn Peer>]) -> anyhow::Result<
         chats.push((None, name.clone(), world.chat(&name, Wired::Answering)?));
     }
     world.rig.start().await?;
+    world.rig.all_up().await?;
     for (n, peer) in peers.iter_mut().enumerate() {
         for who in PEOPLE {
             let chat = world.rig.meets(peer.as_mut(), who, Place::Direct).await?;

@@ -272,6 +272,20 @@ impl Rig {
         Ok(())
     }
 
+    /// Waits until every channel is up: a host that is ready may still be connecting them.
+    pub async fn all_up(&self) -> anyhow::Result<()> {
+        let until = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let status = self.ncl("status").await?;
+            let up = |c: &serde_json::Value| c["state"] == "up";
+            if status["channels"].as_array().is_some_and(|all| all.iter().all(up)) {
+                return Ok(());
+            }
+            ensure!(tokio::time::Instant::now() < until, "{status}\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// The host's log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.data().join("host.log")).unwrap_or_default()

@@ -43,6 +43,7 @@ impl House {
         let agents: Vec<_> =
             agents.iter().map(|a| house.rig.agent(a, "demo")).collect::<Result<_, _>>()?;
         house.rig.start().await?;
+        house.rig.all_up().await?;
         let mut chats = Vec::new();
         for (peer, (_, place)) in house.peers.iter_mut().zip(PLACES) {
             chats.push(house.rig.meets(peer.as_mut(), "ann", place).await?);
@@ -187,6 +188,7 @@ async fn what_is_asked_in_slack_is_answered_in_telegram_and_closes_in_both() -> 
     let id = nanoclaw_contract::ids::UserId::parse(&telegram)?;
     house.rig.central()?.upsert_user(&id, "telegram", Some("ann"), Timestamp::now())?;
     house.rig.start().await?;
+    house.rig.all_up().await?;
     house.rig.ncl(&format!("users link {telegram} --to slack:{}", handles[1])).await?;
     let [telegram, slack] = &mut house.peers[..] else { anyhow::bail!("two platforms") };
     slack.say(Say::new("bob", Place::Thread(1), "echo good morning").mention()).await?;
