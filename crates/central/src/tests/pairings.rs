@@ -8,7 +8,7 @@ fn a_code_is_taken_once_and_by_the_same_message_again() {
     let new = Pairing {
         id: "p1".into(),
         channel: id("slack"),
-        agent: id("a"),
+        agent: id("ag-a"),
         owner: true,
         expires_at: at(100),
         outcome: None,
