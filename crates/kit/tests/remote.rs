@@ -224,5 +224,6 @@ async fn a_program_that_is_missing_or_not_set_up_is_said() {
     // What speaks no word of ours is ended.
     let other = remote::start(with("POSTBOX_PROGRAM", Some("/bin/true")), &POSTBOX).await;
     let Err(StartError::Unreachable(why)) = other else { panic!("it started") };
-    assert_eq!(why, "exit status: 0");
+    // Its end of the socket may be gone before the greeting or after.
+    assert!(why.ends_with("exit status: 0"), "{why}");
 }

@@ -307,6 +307,11 @@ class World:
         if do == "delete":
             return str(await self.clients[who].room_redact(room, get("id")))
         if do == "react":
+            # Nobody reacts to what they do not see yet.
+            async with asyncio.timeout(20):
+                while get("id") not in self.seen:
+                    self.came.clear()
+                    await self.came.wait()
             room = self.seen[get("id")]["room"]
             content = {"m.relates_to": {"rel_type": "m.annotation", "event_id": get("id"), "key": get("emoji")}}
             if not get("removed"):
