@@ -6,7 +6,7 @@
 //!                                                 └───────────── send ◀───────────────────── host
 //! ```
 //! The protocol is that of the crate `whatsapp-rust`; here is what it means for the host. The device's
-//! memory is in [`store`], the connection's life and the link to the account in [`line`], what comes in in
+//! memory is in [`store`], the connection's life and the link to the account in [`mod@line`], what comes in in
 //! [`receive`] and [`read`], what goes out in [`send`].
 
 mod ids;

@@ -12,7 +12,7 @@
 //! alone it is started again, with growing pauses. What it had pushed and was not told "taken" the platform
 //! delivers again, as after any crash; what was being sent is reported as to be tried again.
 //!
-//! The lines are in [`wire`], the calls in [`link`], the program's side in [`serve`].
+//! The lines are in [`wire`], the calls in [`link`], the program's side in [`mod@serve`].
 
 mod child;
 #[cfg(any(test, fuzzing))]
