@@ -116,7 +116,6 @@ step_test_packages() {
   # Real mail servers: the tests start their own.
   need dovecot dovecot-imapd
   [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
-  python3 -c "import ensurepip" 2>/dev/null || MISSING+=(python3-venv)
   docker_answers || need dockerd docker.io
   install_missing
   case " ${MISSING[*]} " in
@@ -331,7 +330,6 @@ run_tests() {
   step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
   export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
   step "Mail server for tests" step_test_mail "bash nanoclaw.sh test"
-  export NANOCLAW="$TARGET/debug/nanoclaw"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.
   export NANOCLAW_RUNNER="$RUNNER" NANOCLAW_TOOLS="$TARGET/tools"
