@@ -88,7 +88,8 @@ pub(crate) fn time_of(ts: &str) -> Option<Timestamp> {
 
 /// A moment as Slack writes it.
 pub(crate) fn ts_at(at: Timestamp) -> String {
-    format!("{}.{:06}", at.as_second(), at.subsec_microsecond() + at.subsec_millisecond() * 1000)
+    let micros = at.as_microsecond();
+    format!("{}.{:06}", micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000))
 }
 
 #[cfg(test)]

@@ -23,6 +23,13 @@ proptest! {
     }
 
     #[test]
+    fn a_moment_is_read_as_it_was_written(micros in 0..4_000_000_000_000_000_i64) {
+        let at = Timestamp::from_microsecond(micros).unwrap();
+        prop_assert_eq!(time_of(&ts_at(at)), Some(at));
+        prop_assert!(is_ts(&ts_at(at)));
+    }
+
+    #[test]
     fn what_is_read_is_written(platform in ".{1,40}", thread in proptest::option::of(".{1,40}")) {
         let (Ok(platform), thread) = (PlatformId::parse(platform), thread.map(ThreadId::parse)) else {
             return Ok(());

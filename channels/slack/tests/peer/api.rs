@@ -181,7 +181,12 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
             }
             _ => no("channel_not_found"),
         },
-        "conversations.history" | "conversations.replies" => page(world, form),
+        "conversations.history" | "conversations.replies" => {
+            match ["oldest", "latest"].iter().find(|n| form.get(**n).is_some_and(|ts| !is_ts(ts))) {
+                Some(name) => no(&format!("invalid_ts_{name}")),
+                None => page(world, form),
+            }
+        }
         "chat.postMessage" if known(get("channel")) => post(world, form),
         "chat.postMessage" => no("channel_not_found"),
         "chat.update" => update(world, form),
@@ -354,6 +359,12 @@ fn update(world: &mut World, form: &Form) -> Value {
         }
         None => no("message_not_found"),
     }
+}
+
+/// Whether a moment is written as Slack writes it: seconds and six digits.
+fn is_ts(text: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    text.split_once('.').is_some_and(|(s, rest)| digits(s) && digits(rest) && rest.len() == 6)
 }
 
 /// A page of a conversation (the newest first) or a thread (the oldest first).
