@@ -172,9 +172,10 @@ step_build() {
   cargo build --profile runner --locked --target "$MUSL" -p nanoclaw-install-runner
 }
 
-# The programs as the tests build them anyway, and the runner as it is shipped.
+# Everything at once, as the tests need it: what is built for fewer crates has other features and is
+# built again. The runner as it is shipped.
 step_test_build() {
-  cargo build --locked -p nanoclaw -p nanoclaw-tests
+  cargo build --locked --workspace --all-targets
   cargo build --profile runner --locked --target "$MUSL" -p nanoclaw-install-runner
 }
 
@@ -334,7 +335,8 @@ run_tests() {
   # What tests use instead of building or fetching it themselves.
   export NANOCLAW_RUNNER="$RUNNER" NANOCLAW_TOOLS="$TARGET/tools"
   export NANOCLAW_CLAUDE="$TARGET/tools/claude/claude" NANOCLAW_PROGRAMS="$TARGET/debug"
-  exec cargo xtask ci
+  # It is built already, with the features of all.
+  exec "$TARGET/debug/xtask" ci
 }
 
 open_log() {

@@ -15,6 +15,7 @@ use nanoclaw_driver::DriverContext;
 use nanoclaw_testkit::platform::Platform;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::{Child, Command};
@@ -64,6 +65,8 @@ impl Rig {
     pub fn without_boxes(name: &str) -> anyhow::Result<Self> {
         let root = tempfile::Builder::new().prefix("nanoclaw-").tempdir()?;
         let runner = PathBuf::new();
+        static RIGS: AtomicU32 = AtomicU32::new(0);
+        let nth = RIGS.fetch_add(1, Ordering::Relaxed);
         let run = Run {
             root: root.path().to_owned(),
             runner,
@@ -71,7 +74,7 @@ impl Rig {
             driver: "bubblewrap".into(),
             boxes: 100,
             idle_ms: 600_000,
-            install: format!("t{name}{}", std::process::id()),
+            install: format!("t{name}{}-{nth}", std::process::id()),
             box_env: Vec::new(),
             memory_mib: 2048,
             channels: Vec::new(),

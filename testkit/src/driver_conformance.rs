@@ -447,6 +447,7 @@ pub async fn network(ground: &Ground) {
         socket(my $u, AF_INET, SOCK_DGRAM, 0);
         print 'dns ', (send($u, 'x', 0, sockaddr_in(53, inet_aton('8.8.8.8'))) ? 'sent' : $!+0), \"\\n\";
         print 'name ', (gethostbyname('example.com') ? 'found' : 'none'), \"\\n\";
+        print 'localhost ', join('.', unpack('C4', gethostbyname('localhost') // '')), \"\\n\";
         socket(my $l, AF_INET, SOCK_STREAM, 0); bind($l, sockaddr_in(0, INADDR_LOOPBACK)); listen($l, 1);
         socket(my $c, AF_INET, SOCK_STREAM, 0);
         print 'loopback ', (connect($c, getsockname($l)) ? 'open' : $!+0), \"\\n\";"
@@ -459,7 +460,7 @@ pub async fn network(ground: &Ground) {
         assert!(["111", "101"].contains(&result.as_str()), "{place}: {result}");
     }
     assert_eq!((out["dns"].as_str(), out["name"].as_str()), ("101", "none"));
-    assert_eq!(out["loopback"], "open");
+    assert_eq!((out["loopback"].as_str(), out["localhost"].as_str()), ("open", "127.0.0.1"));
     drop(host);
 }
 

@@ -1,6 +1,6 @@
 //! What an agent's own limits do to a real box, and what becomes of a container that strains at them.
 
-use super::bombs::MEMORY;
+use super::bombs::{FORKS, MEMORY};
 use super::{Bad, SOON, Ward};
 use anyhow::{Context as _, ensure};
 
@@ -77,6 +77,7 @@ async fn an_agents_own_limits_hold_in_docker() -> anyhow::Result<()> {
 async fn a_container_that_strains_is_quarantined() -> anyhow::Result<()> {
     let all = [
         ("memory", MEMORY, "it uses more memory than it may"),
+        ("forks", FORKS, "it starts processes without end"),
         ("output", "exec yes </dev/null\n", "it writes output without end"),
     ];
     let names = all.map(|(name, ..)| name);

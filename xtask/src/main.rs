@@ -7,6 +7,7 @@
 mod channels;
 mod ci;
 mod docs;
+mod programs;
 mod size;
 mod tidy;
 mod tree;

@@ -141,8 +141,12 @@ pub fn own(pid: i32, id: &str) -> Vec<PathBuf> {
 
 /// How often a box with these groups ran against its limits. `turned` is the older part of its log.
 pub fn strain(dirs: &[PathBuf], turned: &Path) -> Strain {
+    let processes = |file| count(dirs, &[file], "");
+    let (now, most) = (processes("pids.current"), processes("pids.max"));
     Strain {
         forks_refused: count(dirs, &["pids.events"], "max "),
+        // Some of those that were refused are just ending.
+        full: most > 0 && now >= most - most / 8,
         killed_for_memory: memory_kills(dirs),
         log_turned: turned.metadata().and_then(|meta| meta.modified()).ok(),
         held_back: held_back(dirs),

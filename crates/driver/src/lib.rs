@@ -110,6 +110,8 @@ impl Default for Limits {
 pub struct Strain {
     /// Processes that it may not have.
     pub forks_refused: u64,
+    /// Whether it has about as many processes as it may.
+    pub full: bool,
     /// Processes that were killed because it used too much memory.
     pub killed_for_memory: u64,
     /// When its log was full and turned over, last.

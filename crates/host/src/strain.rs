@@ -3,6 +3,9 @@
 //! The limits keep the machine well; what is noticed here is that a box does nothing but strain at them.
 //! While no box runs, nothing is looked at. Next: `pressure.rs` for boxes that only use much.
 
+#[cfg(test)]
+mod tests;
+
 use crate::{Host, blocking, pressure};
 use nanoclaw_driver::Strain;
 use std::collections::BTreeMap;
@@ -12,14 +15,33 @@ use std::time::Duration;
 const EVERY: Duration = Duration::from_secs(5);
 /// How many times in a row a box must have strained.
 const ROUNDS: u32 = 3;
-/// Processes refused between two looks that are no accident.
+/// Processes refused that are no accident.
 const FORKS: u64 = 50;
 
 /// What is known of one box.
 #[derive(Default)]
 struct Known {
-    last: Strain,
+    last: Option<Strain>,
     rounds: u32,
+}
+
+impl Known {
+    /// Why it goes to quarantine, if it does.
+    fn learn(&mut self, now: Strain) -> Option<&'static str> {
+        let before = self.last.unwrap_or(now);
+        let why = judge(&before, &now);
+        self.rounds = match why {
+            Some(_) => self.rounds + 1,
+            // It may do no more than that.
+            None if now.held_back => self.rounds,
+            None => 0,
+        };
+        // A shell that may not fork waits ever longer before it tries again: while there is no room for
+        // more processes, refusals add up.
+        let forks_refused = if now.full { before.forks_refused } else { now.forks_refused };
+        self.last = Some(Strain { forks_refused, ..now });
+        why.filter(|_| self.rounds >= ROUNDS)
+    }
 }
 
 /// Looks after the boxes, as long as there are some.
@@ -44,17 +66,7 @@ async fn watch(host: &Arc<Host>) {
         known.retain(|name, _| boxes.iter().any(|b| b.name == *name));
         for b in boxes {
             let Ok(now) = host.driver.strain(&b.name).await else { continue };
-            let first = !known.contains_key(&b.name);
-            let its = known.entry(b.name).or_default();
-            let why = if first { None } else { judge(&its.last, &now) };
-            its.rounds = match why {
-                Some(_) => its.rounds + 1,
-                // It may do no more than that.
-                None if now.held_back => its.rounds,
-                None => 0,
-            };
-            its.last = now;
-            if let Some(why) = why.filter(|_| its.rounds >= ROUNDS) {
+            if let Some(why) = known.entry(b.name).or_default().learn(now) {
                 host.park(&b.session, why).await;
                 host.wake(&b.session);
             }
@@ -72,28 +84,5 @@ fn judge(before: &Strain, now: &Strain) -> Option<&'static str> {
         Some("it writes output without end")
     } else {
         None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::SystemTime;
-
-    #[test]
-    fn only_what_grows_is_strain() {
-        let calm = Strain {
-            forks_refused: 10_000,
-            killed_for_memory: 3,
-            log_turned: Some(SystemTime::UNIX_EPOCH),
-            held_back: false,
-        };
-        assert_eq!(judge(&calm, &calm), None);
-        let forks = Strain { forks_refused: 20_000, ..calm };
-        assert_eq!(judge(&calm, &forks), Some("it starts processes without end"));
-        let memory = Strain { killed_for_memory: 4, ..calm };
-        assert_eq!(judge(&calm, &memory), Some("it uses more memory than it may, again and again"));
-        let output = Strain { log_turned: Some(SystemTime::UNIX_EPOCH + EVERY), ..calm };
-        assert_eq!(judge(&calm, &output), Some("it writes output without end"));
     }
 }

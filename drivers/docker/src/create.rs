@@ -37,6 +37,9 @@ pub(crate) fn body(spec: &BoxSpec, image: &str) -> ContainerCreateBody {
         working_dir: Some(spec.cwd.display().to_string()),
         entrypoint: Some(spec.command.clone()),
         cmd: Some(Vec::new()),
+        // A network namespace of its own, with nothing but the loopback; without this the engine prepares
+        // the same with a process of its own and a third of all the time that a start takes.
+        network_disabled: Some(true),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
         host_config: Some(profile(spec)),
         ..Default::default()

@@ -24,11 +24,13 @@ use nanoclaw_driver::cgroup::{self, Cpu};
 use nanoclaw_driver::process::ProcessId;
 use nanoclaw_driver::provide::{Progress, Provided, Wanted};
 use nanoclaw_driver::{
-    Access, BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Probe, Running, Signal,
-    Strain, check,
+    Access, BoxSpec, Driver, DriverContext, DriverDef, DriverError, Exit, Mount, Probe, Running,
+    Signal, Strain, check,
 };
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeSet, HashMap};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +42,10 @@ pub const DRIVER: DriverDef = DriverDef { name: "docker", make };
 const NAME: &str = "docker";
 /// What a box has that is not in the plan.
 const OWN: &[&str] =
-    &["/proc", "/dev", "/sys", "/tmp", "/run", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"];
+    &["/proc", "/dev", "/sys", "/tmp", "/run", "/etc/hostname", "/etc/resolv.conf"];
+/// The engine makes none for a box that it gives no network.
+const HOSTS: &str = "/etc/hosts";
+const NAMES: &str = "127.0.0.1 localhost\n::1 localhost\n";
 const LOG_BYTES_MAX: usize = 1 << 20;
 const LOG_LINES_MAX: &str = "20000";
 const LOOKS_MAX: u32 = 200;
@@ -51,10 +56,17 @@ const WAIT_AGAIN: Duration = Duration::from_secs(1);
 struct Docker {
     engine: OnceCell<Engine>,
     image: String,
+    state: PathBuf,
+    hosts: OnceCell<PathBuf>,
 }
 
 fn make(context: &DriverContext) -> Result<Arc<dyn Driver>, DriverError> {
-    Ok(Arc::new(Docker { engine: OnceCell::new(), image: context.image.clone() }))
+    Ok(Arc::new(Docker {
+        engine: OnceCell::new(),
+        image: context.image.clone(),
+        state: context.state.clone(),
+        hosts: OnceCell::new(),
+    }))
 }
 
 /// Connects to `DOCKER_HOST`, to Docker's socket, or to Podman's.
@@ -104,6 +116,11 @@ impl Driver for Docker {
     }
 
     async fn start(&self, spec: &BoxSpec) -> Result<(), DriverError> {
+        let mut spec = spec.clone();
+        let hosts = self.hosts.get_or_try_init(async || hosts(&self.state)).await;
+        let source = hosts.map_err(|e| DriverError::Start(format!("its /etc/hosts: {e}")))?.clone();
+        spec.mounts.push(Mount { source, target: HOSTS.into(), access: Access::ReadOnly });
+        let spec = &spec;
         check::plan(spec)?;
         let pins = check::sources(spec)?;
         let engine = self.engine().await?;
@@ -312,6 +329,20 @@ impl Docker {
             _ => {}
         }
     }
+}
+
+/// The file of the names that a box knows, made if it is not there. Boxes that run have it mounted: it
+/// is replaced, never written to.
+fn hosts(state: &Path) -> std::io::Result<PathBuf> {
+    std::fs::create_dir_all(state)?;
+    let file = state.canonicalize()?.join("hosts");
+    if !std::fs::read(&file).is_ok_and(|there| there == NAMES.as_bytes()) {
+        let new = file.with_extension("new");
+        std::fs::write(&new, NAMES)?;
+        std::fs::set_permissions(&new, Permissions::from_mode(0o644))?;
+        std::fs::rename(&new, &file)?;
+    }
+    Ok(file)
 }
 
 fn named(name: &str) -> Result<&str, DriverError> {

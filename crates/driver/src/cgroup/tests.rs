@@ -86,4 +86,8 @@ fn strain_is_read_in_either_version() {
         assert!(seen.held_back && seen.log_turned.is_some());
     }
     assert_eq!(strain(&[], Path::new("")), Strain::default());
+    for (now, most, full) in [("448", "512", true), ("447", "512", false), ("9", "max", false)] {
+        let (_dir, cpu) = group(&[("pids.current", now), ("pids.max", most)]);
+        assert_eq!(strain(&cpu.groups, Path::new("")).full, full, "{now} of {most}");
+    }
 }
