@@ -329,7 +329,7 @@ run_tests() {
   step "Build (the first time takes minutes)" step_test_build "bash nanoclaw.sh test"
   step "Programs for agents" step_test_tools "bash nanoclaw.sh test"
   step "Adapter for Matrix" step_test_matrix "bash nanoclaw.sh test"
-  export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/matrix/debug/nanoclaw-matrix"
+  export NANOCLAW="$TARGET/debug/nanoclaw" NANOCLAW_MATRIX="$TARGET/debug/nanoclaw-matrix"
   step "Mail server for tests" step_test_mail "bash nanoclaw.sh test"
   get_image "bash nanoclaw.sh test"
   # What tests use instead of building or fetching it themselves.

@@ -45,6 +45,8 @@ async fn start(engine: &Docker, name: &str) -> anyhow::Result<Duration> {
     let body = ContainerCreateBody {
         image: Some(nanoclaw_tests::compose::image()),
         entrypoint: Some(vec!["/bin/sleep".into(), "60".into()]),
+        // As in a box: the engine does not prepare a network that there is none of.
+        network_disabled: Some(true),
         host_config: Some(HostConfig {
             network_mode: Some("none".into()),
             ..HostConfig::default()

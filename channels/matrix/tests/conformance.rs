@@ -77,7 +77,7 @@ impl World {
         });
         let program = match std::env::var("NANOCLAW_MATRIX") {
             Ok(program) => program,
-            Err(_) => here.join("../../target/matrix/debug/nanoclaw-matrix").display().to_string(),
+            Err(_) => here.join("../../target/debug/nanoclaw-matrix").display().to_string(),
         };
         let (agent, password) = (String::new(), String::new());
         let mut world = Self { run, proxy, bell, people, say, answers, agent, password, program };
