@@ -174,7 +174,7 @@ step_build() {
 
 # The programs as the tests build them anyway, and the runner as it is shipped.
 step_test_build() {
-  cargo build --locked -p nanoclaw -p nanoclaw-tests
+  cargo build --locked -p nanoclaw -p nanoclaw-tests -p nanoclaw-every-channel
   cargo build --profile runner --locked --target "$MUSL" -p nanoclaw-install-runner
 }
 
