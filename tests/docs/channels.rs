@@ -62,8 +62,8 @@ fn a_channel_is_two_lines_in_install_and_none_is_compiled_without_them() -> anyh
     assert!(own.is_subset(&every), "tests/installs misses what install/host has");
 
     let tree = ["tree", "--locked", "--offline", "-p", "nanoclaw", "-e", "normal,build"];
-    let out = Command::new(env!("CARGO")).args(tree).args(["--prefix", "none"]);
-    let out = out.current_dir(repo()).output()?;
+    let mut cargo = Command::new(env!("CARGO"));
+    let out = cargo.args(tree).args(["--prefix", "none"]).current_dir(repo()).output()?;
     ensure!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let packages = String::from_utf8(out.stdout)?;
     let packages = packages.lines().filter_map(|line| line.split(' ').next());

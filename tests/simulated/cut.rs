@@ -253,7 +253,8 @@ async fn ten_minutes_without_network_lose_and_double_nothing_on_any_chat() -> an
     network_gone(&names, Times::simulated()).await
 }
 
-/// Dovecot, an SMTP server, Synapse, Emacs, and people with clients of their own cannot be told that time has passed.
+/// Dovecot, an SMTP server, Synapse, Emacs, and people with clients of their own cannot be told that time has passed;
+/// nor need GitHub's webhooks be, which come once and are read after five minutes.
 #[tokio::test]
 async fn no_network_on_all_eight_channels_at_once_loses_and_doubles_nothing() -> anyhow::Result<()>
 {

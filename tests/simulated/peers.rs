@@ -6,7 +6,7 @@ mod emacs;
 #[expect(clippy::unwrap_used, clippy::expect_used, reason = "written for its own channel's tests")]
 mod matrix;
 #[path = "../../channels/whatsapp/tests/peer/mod.rs"]
-#[expect(dead_code, clippy::unwrap_used, reason = "written for the tests of its own channel")]
+#[expect(clippy::unwrap_used, reason = "written for the tests of its own channel")]
 mod whatsapp;
 
 use nanoclaw_conformance::Peer;
