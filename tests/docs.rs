@@ -4,6 +4,8 @@
 //! test does that in a checkout of its own. Only `cargo build` is not repeated there: what it would make is
 //! taken from this workspace.
 
+mod channels;
+
 use anyhow::{Context as _, ensure};
 use nanoclaw_admin::parse::{Asked, parse};
 use nanoclaw_tests::rig::{needed, repo, target};
@@ -23,11 +25,11 @@ const CARGO: &str = r#"#!/bin/sh
 echo "not built again"
 "#;
 
-/// A program of `install/`, as `nanoclaw.sh test` or `cargo build` made it.
+/// A program, as `nanoclaw.sh test` or `cargo build` made it.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let folder =
         std::env::var_os("NANOCLAW_PROGRAMS").map_or_else(|| target().join("debug"), PathBuf::from);
-    needed(folder.join(name), "cargo build -p nanoclaw")
+    needed(folder.join(name), "cargo build -p nanoclaw -p nanoclaw-every-channel")
 }
 
 fn runner() -> anyhow::Result<PathBuf> {
@@ -44,7 +46,8 @@ struct Checkout {
 }
 
 impl Checkout {
-    fn new() -> anyhow::Result<Self> {
+    /// With this in place of `nanoclaw`.
+    fn new(nanoclaw: &str) -> anyhow::Result<Self> {
         let temp = tempfile::Builder::new().prefix("nanoclaw-docs-").tempdir()?;
         std::fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o755))?;
         let root = temp.path();
@@ -55,7 +58,7 @@ impl Checkout {
         for folder in ["shims", "target/release", &musl] {
             std::fs::create_dir_all(root.join(folder))?;
         }
-        symlink(program("nanoclaw")?, root.join("target/release/nanoclaw"))?;
+        symlink(program(nanoclaw)?, root.join("target/release/nanoclaw"))?;
         symlink(program("ncl")?, root.join("target/release/ncl"))?;
         symlink(runner()?, root.join(musl).join("nanoclaw-runner"))?;
         let shim = root.join("shims/cargo");
@@ -135,11 +138,17 @@ fn pages() -> anyhow::Result<Vec<(String, String)>> {
         "SECURITY.md".into(),
         "ARCHITECTURE.md".into(),
     ];
-    for entry in std::fs::read_dir(repo().join("docs"))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".md") {
-            pages.push(format!("docs/{name}"));
+    for folder in ["docs", "docs/channels"] {
+        for entry in std::fs::read_dir(repo().join(folder))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".md") {
+                pages.push(format!("{folder}/{name}"));
+            }
         }
+    }
+    for entry in std::fs::read_dir(repo().join(".claude/skills"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        pages.push(format!(".claude/skills/{name}/SKILL.md"));
     }
     pages
         .into_iter()
@@ -152,11 +161,11 @@ fn pages() -> anyhow::Result<Vec<(String, String)>> {
 fn runnable(page: &str) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut within = None;
-    for line in page.lines() {
+    for line in page.lines().map(str::trim) {
         match (line.strip_prefix("```"), within) {
             (Some(kind), None) => within = Some(kind == "sh"),
             (Some(_), Some(_)) => within = None,
-            (None, Some(true)) if !line.trim().is_empty() => lines.push(line),
+            (None, Some(true)) if !line.is_empty() => lines.push(line),
             (None, _) => {}
         }
     }
@@ -168,7 +177,7 @@ fn code(page: &str) -> Vec<&str> {
     let mut found = Vec::new();
     let mut within = false;
     for line in page.lines() {
-        if line.starts_with("```") {
+        if line.trim_start().starts_with("```") {
             within = !within;
         } else if within {
             found.push(line);
@@ -200,7 +209,7 @@ async fn everything_that_readme_says_to_type_works_from_top_to_bottom() -> anyho
     for daily in ["nanoclaw.sh --yes", "chat", "status", "logs", "stop", "start", "ncl"] {
         assert!(lines.iter().any(|l| l.contains(daily)), "README shows no {daily}: {lines:#?}");
     }
-    let checkout = Checkout::new()?;
+    let checkout = Checkout::new("nanoclaw")?;
     for line in lines {
         let said = checkout.types(line).await?;
         assert!(!said.trim().is_empty(), "`{line}` says nothing");
@@ -298,7 +307,7 @@ async fn every_command_that_a_page_names_exists() -> anyhow::Result<()> {
             ),
         }
     }
-    assert!(count > 10, "only {count} commands were found");
+    assert!(count > 50, "only {count} commands were found");
     Ok(())
 }
 

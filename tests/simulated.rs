@@ -11,6 +11,7 @@ mod limits;
 mod ncl;
 mod outage;
 mod pairing;
+pub(crate) mod peers;
 mod questions;
 mod routing;
 mod sessions;

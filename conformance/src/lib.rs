@@ -19,14 +19,16 @@
 //! `CONFORMANCE=long,files` runs only the cases whose names contain one of the words, and writes no results.
 
 pub mod cases;
+mod link;
 mod logs;
 pub mod peer;
 pub mod record;
 mod report;
 pub mod rig;
 
+pub use link::Link;
 pub use peer::{Fault, Forgery, Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen};
-pub use report::{Outcome, Result as CaseResult, Results};
+pub use report::{Outcome, Result as CaseResult, Results, target};
 pub use rig::Rig;
 
 use anyhow::{Context as _, Result, bail};

@@ -92,7 +92,8 @@ impl Results {
     }
 }
 
-fn target() -> PathBuf {
+/// The folder that things are built in, and that tools for tests are below.
+pub fn target() -> PathBuf {
     let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(beside, Into::into)
 }

@@ -46,7 +46,7 @@ pub fn ids(data: &[u8]) {
 }
 
 fn place(place: &Place) {
-    if let Some(address) = place.address(crate::EMAIL.name) {
-        assert_eq!(Place::parse(crate::EMAIL.name, &address).as_ref(), Some(place));
+    if let Some(address) = place.address(crate::CHANNEL.name) {
+        assert_eq!(Place::parse(crate::CHANNEL.name, &address).as_ref(), Some(place));
     }
 }

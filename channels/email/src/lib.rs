@@ -33,7 +33,7 @@ const fn setting(name: &'static str, what: &'static str, required: bool) -> Sett
 }
 
 /// A mailbox.
-pub const EMAIL: ChannelDef = ChannelDef {
+pub const CHANNEL: ChannelDef = ChannelDef {
     name: "email",
     settings: &[
         setting("EMAIL_ADDRESS", "the agent's own address", true),

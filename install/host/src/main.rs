@@ -17,7 +17,10 @@ use nanoclaw_ops::tools::ToolSpec;
 use std::process::ExitCode;
 
 /// Where people talk to the agents.
-static CHANNELS: &[&ChannelDef] = &[&nanoclaw_channel_cli::CHANNEL];
+static CHANNELS: &[&ChannelDef] = &[
+    &nanoclaw_channel_cli::CHANNEL,
+    // The skill `add-<name>` has the line of each other channel.
+];
 
 /// What isolates the agents, the preferred one first.
 fn drivers() -> Vec<DriverOption> {

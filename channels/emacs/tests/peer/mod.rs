@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use nanoclaw_channel::ChannelDef;
 use nanoclaw_channel_emacs::CHANNEL;
-use nanoclaw_conformance::{Fault, Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen};
+use nanoclaw_conformance::{
+    Fault, Link, Offer, Peer, PeerFile, Place, Profile, Reacted, Say, Seen,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,6 +25,8 @@ const TOKEN: &str = "a-token-for-tests-0123456789";
 pub(crate) struct Emacs {
     folder: TempDir,
     port: u16,
+    /// Between Emacs and the host.
+    link: Link,
     daemon: Child,
     bell: Arc<Notify>,
     clock: JoinHandle<()>,
@@ -43,17 +47,25 @@ impl Emacs {
     pub(crate) async fn start() -> Result<Self> {
         let folder = TempDir::with_prefix("nanoclaw-emacs-")?;
         let port = free_port()?;
-        let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let link = Link::to(port).await?;
+        let programs = [
+            ("nanoclaw.el", include_str!("../../nanoclaw.el")),
+            ("driver.el", include_str!("driver.el")),
+        ];
+        for (name, text) in programs {
+            std::fs::write(folder.path().join(name), text)?;
+        }
+        let url = format!("http://127.0.0.1:{}", link.port);
         let setup = format!(
-            "(setq nanoclaw-url \"http://127.0.0.1:{port}\" nanoclaw-token {TOKEN:?} make-backup-files nil \
+            "(setq nanoclaw-url {url:?} nanoclaw-token {TOKEN:?} make-backup-files nil \
              nanoclaw-file-max 1000000)"
         );
         let daemon = Command::new("emacs")
             .args(["-Q", &format!("--fg-daemon={}", folder.path().join("socket").display())])
             .arg("-l")
-            .arg(here.join("nanoclaw.el"))
+            .arg(folder.path().join("nanoclaw.el"))
             .arg("-l")
-            .arg(here.join("tests/peer/driver.el"))
+            .arg(folder.path().join("driver.el"))
             .args(["--eval", &setup])
             .env("HOME", folder.path())
             .env("LC_ALL", "C.UTF-8")
@@ -72,7 +84,7 @@ impl Emacs {
                 rings.notify_waiters();
             }
         });
-        let mut emacs = Self { folder, port, daemon, bell, clock };
+        let mut emacs = Self { folder, port, link, daemon, bell, clock };
         // The socket is there a moment before it is listened on.
         let mut tries = 0;
         while let Err(e) = emacs.ask("(progn (nanoclaw--chat-buffer) t)").await {
@@ -253,6 +265,11 @@ impl Peer for Emacs {
 
     async fn typing(&mut self) -> Result<usize> {
         Ok(usize::from(self.ask("(if nanoclaw--typing [1] [])").await? == json!([1])))
+    }
+
+    async fn cut(&mut self, cut: bool) -> Result<()> {
+        self.link.cut(cut);
+        Ok(())
     }
 
     fn chat_name(&self, place: Place) -> Option<String> {

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders as _};
 use nanoclaw_channel::ChannelDef;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
-use nanoclaw_channel_email::EMAIL;
+use nanoclaw_channel_email::CHANNEL;
 use nanoclaw_conformance::{Fault, Offer, Peer, PeerFile, Place, Profile, Say, Seen};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -60,7 +60,7 @@ async fn free_port() -> Result<u16> {
 }
 
 fn tools() -> PathBuf {
-    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools");
+    let own = || nanoclaw_conformance::target().join("tools");
     std::env::var_os("NANOCLAW_TOOLS").map_or_else(own, PathBuf::from)
 }
 
@@ -119,9 +119,15 @@ impl Mail {
             .stderr(Stdio::null())
             .spawn()
             .context("dovecot; `bash nanoclaw.sh test` installs it")?;
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/peer/smtp.py");
         let mut server = Command::new(tools().join("mail/bin/python"))
-            .args([script, &smtp.to_string(), &lmtp.to_string(), BOT, PASSWORD])
+            .args([
+                "-c",
+                include_str!("smtp.py"),
+                &smtp.to_string(),
+                &lmtp.to_string(),
+                BOT,
+                PASSWORD,
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .kill_on_drop(true)
@@ -304,7 +310,6 @@ fn seen(who: &str, raw: &[u8]) -> Result<Seen> {
 #[async_trait(?Send)]
 impl Peer for Mail {
     fn channel(&self) -> &'static ChannelDef {
-        static CHANNEL: ChannelDef = EMAIL;
         &CHANNEL
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Synapse {
 fn python() -> Result<PathBuf> {
     let tools = match std::env::var_os("NANOCLAW_TOOLS") {
         Some(tools) => PathBuf::from(tools),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools"),
+        None => nanoclaw_conformance::target().join("tools"),
     };
     let python = tools.join("matrix/bin/python");
     if !python.exists() {
