@@ -1,23 +1,22 @@
 //! The same protocol by another hand: Baileys, the library that most of WhatsApp's bots are made with.
 //!
 //! ```text
-//!  baileys.js make ──theirs.json──▶ Ann's device ──server──▶ adapter ──▶ what the host is told
-//!  baileys.js read ◀──bytes────────── Ann's device ◀──server── adapter ◀── what the host says
+//!  baileys.mjs make ──theirs.json──▶ Ann's device ──server──▶ adapter ──▶ what the host is told
+//!  baileys.mjs read ◀──bytes────────── Ann's device ◀──server── adapter ◀── what the host says
 //! ```
 //! `baileys/theirs.json` is checked in; it is made anew with
-//! `(cd target/tools/baileys && node $OLDPWD/channels/whatsapp/tests/baileys/baileys.js make) >theirs.json` where
+//! `(cd target/tools/baileys && node $OLDPWD/channels/whatsapp/tests/baileys/baileys.mjs make) >theirs.json` where
 //! `bash channels/whatsapp/tests/tools.sh` has put Baileys.
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail as the test does")]
 
-#[expect(dead_code, reason = "the cases of the conformance suite are not needed here")]
 mod peer;
 
 use anyhow::{Context as _, Result, ensure};
 use expect_test::expect_file;
-use nanoclaw_channel::ids::ChannelType;
 use nanoclaw_channel::{
-    Address, Body, Channel, Inbound, OutFile, Outgoing, PlatformId, PlatformMessageId, Start, What,
+    Address, Body, Channel, ChannelType, Inbound, OutFile, Outgoing, PlatformId, PlatformMessageId,
+    Start, What,
 };
 use nanoclaw_conformance::Peer as _;
 use nanoclaw_conformance::record::{Heard, Recorder};
@@ -49,7 +48,7 @@ async fn baileys(what: &str, input: &Value) -> Result<String> {
     let beside = || crates.join("../../target/tools");
     let tools = std::env::var_os("NANOCLAW_TOOLS").map_or_else(beside, Into::into);
     let mut process = Command::new("node")
-        .arg(crates.join("tests/baileys/baileys.js"))
+        .arg(crates.join("tests/baileys/baileys.mjs"))
         .arg(what)
         .current_dir(tools.join("baileys"))
         .stdin(Stdio::piped())
@@ -95,16 +94,18 @@ fn printed(node: &Node) -> Value {
 
 /// The node that it prints.
 fn node(printed: &Value) -> Node {
-    let mut node = Node::default();
-    node.tag = printed["tag"].as_str().unwrap().to_owned().into();
+    let mut node = Node {
+        tag: printed["tag"].as_str().unwrap().to_owned().into(),
+        content: match &printed["content"] {
+            Value::Array(nodes) => Some(NodeContent::Nodes(nodes.iter().map(self::node).collect())),
+            Value::Null => None,
+            bytes => Some(NodeContent::Bytes(unhex(&bytes["hex"]))),
+        },
+        ..Node::default()
+    };
     for (name, value) in printed["attrs"].as_object().unwrap() {
         node.attrs.insert(name.clone(), CompactString::from(value.as_str().unwrap()));
     }
-    node.content = match &printed["content"] {
-        Value::Array(nodes) => Some(NodeContent::Nodes(nodes.iter().map(self::node).collect())),
-        Value::Null => None,
-        bytes => Some(NodeContent::Bytes(unhex(&bytes["hex"]))),
-    };
     node
 }
 

@@ -5,9 +5,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 tools="${NANOCLAW_TOOLS:-${CARGO_TARGET_DIR:-target}/tools}/baileys"
 # What only a connection needs is left out.
 none=npm:empty-npm-package@1.0.0
-wanted="{ \"private\": true, \"dependencies\": { \"@whiskeysockets/baileys\": \"6.17.16\" }, \"overrides\": {
-$(printf '  "%s": "'"$none"'",\n' libsignal @whiskeysockets/eslint-config axios audio-decode music-metadata \
-  libphonenumber-js cache-manager @cacheable/node-cache pino ws lodash @adiwajshing/keyed-db)
+wanted="{ \"private\": true, \"dependencies\": { \"@whiskeysockets/baileys\": \"6.7.24\" }, \"overrides\": {
+$(printf '  "%s": "'"$none"'",\n' libsignal axios music-metadata pino ws @cacheable/node-cache)
   \"protobufjs\": \"7.6.6\", \"@hapi/boom\": \"9.1.4\" } }"
 if [ "$(cat "$tools/.wanted" 2>/dev/null)" = "$wanted" ]; then
   echo "$tools is there"

@@ -1,28 +1,31 @@
 // WhatsApp as Baileys writes and reads it, for ../baileys.rs:
-//   node baileys.js make           prints theirs.json: what Baileys writes, the same every time
-//   node baileys.js read <in.json  prints what Baileys reads in what the adapter wrote
+//   node baileys.mjs make           prints theirs.json: what Baileys writes, the same every time
+//   node baileys.mjs read <in.json  prints what Baileys reads in what the adapter wrote
 // Runs where Baileys is installed (../tools.sh). Its codecs are used, its connection is not: what only that needs
 // is left out of the installation, and nothing stands in its place here.
-'use strict';
-const Module = require('module');
-const { Readable } = require('stream');
-const crypto = require('crypto');
-const fs = require('fs');
-const path = require('path');
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import { createRequire, register, syncBuiltinESMExports } from 'node:module';
+import path from 'node:path';
+import { Readable } from 'node:stream';
+import { pathToFileURL } from 'node:url';
 
-const here = Module.createRequire(path.join(process.cwd(), 'x.js'));
-const nothing = new Proxy(function () {}, {
-  get: (it, name) => (name in it ? it[name] : nothing),
-  apply: () => nothing,
+const here = createRequire(path.join(process.cwd(), 'x.js'));
+globalThis.nothing = new Proxy(function () {}, {
+  get: (it, name) => (name in it ? it[name] : globalThis.nothing),
+  apply: () => globalThis.nothing,
 });
 // What Baileys downloads: the file that is at hand.
 let file = Buffer.alloc(0);
-const axios = { default: { get: async () => ({ data: Readable.from([file]) }) } };
-const load = Module._load;
-Module._load = function (name, ...rest) {
-  if (name === 'axios') return axios;
-  return /^(libsignal|pino|cache-manager|@cacheable\/)/.test(name) ? nothing : load.call(this, name, ...rest);
-};
+globalThis.axios = { get: async () => ({ data: Readable.from([file]) }) };
+const names = ['calculateMAC', 'calculateSignature', 'verifySignature', 'decrypt', 'encrypt', 'deriveSecrets', 'generateKeyPair'];
+const none = 'export default nothing;' + names.map((name) => `export const ${name} = nothing;`).join('');
+const module = (source) => 'data:text/javascript,' + encodeURIComponent(source);
+register(module(`export async function resolve(name, context, next) {
+  if (name === 'axios') return { url: '${module('export default axios;')}', shortCircuit: true };
+  if (/^(libsignal|pino|ws$|@cacheable)/.test(name)) return { url: '${module(none)}', shortCircuit: true };
+  return next(name, context);
+}`));
 // The same every time: no clock, no dice.
 let dice = 0;
 crypto.randomBytes = (n) => Buffer.from(Array.from({ length: n }, () => (dice = (dice * 5 + 7) % 256)));
@@ -31,12 +34,14 @@ Date.now = () => now;
 globalThis.Date = class extends Date {
   constructor(...at) { super(...(at.length ? at : [now])); }
 };
+syncBuiltinESMExports();
 
-const B = '@whiskeysockets/baileys/';
-const messages = here(B + 'lib/Utils/messages.js');
-const media = here(B + 'lib/Utils/messages-media.js');
-const binary = here(B + 'lib/WABinary/index.js');
-const { proto } = here(B + 'WAProto/index.js');
+const B = path.join(process.cwd(), 'node_modules/@whiskeysockets/baileys/');
+const load = (name) => import(pathToFileURL(B + name));
+const messages = await load('lib/Utils/messages.js');
+const media = await load('lib/Utils/messages-media.js');
+const binary = await load('lib/WABinary/index.js');
+const { proto } = await load('WAProto/index.js');
 
 const AGENT = '4915550000@s.whatsapp.net';
 const AGENT_LID = '994915550000@lid';
@@ -46,12 +51,16 @@ const hex = (bytes) => Buffer.from(bytes).toString('hex');
 async function make() {
   const all = [];
   const files = {};
-  const upload = async (stream, { fileEncSha256B64 }) => {
-    const parts = [];
-    for await (const part of stream) parts.push(part);
+  const upload = async (encrypted, { fileEncSha256B64: wanted }) => {
     const directPath = '/baileys/' + all.length;
-    files[directPath] = hex(Buffer.concat(parts));
-    return { mediaUrl: 'https://files.test' + directPath, directPath, fileEncSha256B64 };
+    // It is still being written.
+    let bytes = '';
+    while (crypto.createHash('sha256').update(bytes).digest('base64') !== wanted) {
+      await new Promise(setImmediate);
+      if (fs.existsSync(encrypted)) bytes = fs.readFileSync(encrypted);
+    }
+    files[directPath] = hex(bytes);
+    return { mediaUrl: 'https://files.test' + directPath, directPath };
   };
   const put = (name, where, message) => {
     all.push({ id: 'B' + all.length, name, group: where === GROUP, hex: hex(proto.Message.encode(message).finish()) });
@@ -126,7 +135,7 @@ async function make() {
     node('list', {}, Array.from({ length: 300 }, (_, n) => node('item', { value: String(n) }))),
   ];
   const jids = [AGENT, '4915550000:7@s.whatsapp.net', AGENT_LID, '994915550000:7@lid', GROUP, '4915550000-1400000000@g.us',
-    '4915550000@c.us', 'status@broadcast', '120363@newsletter', '4915550000_1:2@s.whatsapp.net'];
+    '4915550000@c.us', 'status@broadcast', '120363@newsletter'];
   return {
     versions: { baileys: here(B + 'package.json').version, protobufjs: here('protobufjs/package.json').version },
     jids: jids.map((jid) => ({ jid, is: binary.jidNormalizedUser(jid) })),
