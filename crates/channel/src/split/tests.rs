@@ -47,7 +47,10 @@ fn a_cut_between_blocks_repeats_no_fence() {
 
 #[test]
 fn white_space_that_is_longer_than_a_piece_makes_no_piece() {
-    assert_eq!(pieces(&format!("one{}two", " ".repeat(50)), 10).join("").replace(' ', ""), "onetwo");
+    assert_eq!(
+        pieces(&format!("one{}two", " ".repeat(50)), 10).join("").replace(' ', ""),
+        "onetwo"
+    );
     for text in [format!("one{}two", " ".repeat(50)), format!("{}two", "\u{2000}".repeat(50))] {
         assert!(pieces(&text, 10).iter().all(|piece| !piece.trim().is_empty()), "{text:?}");
     }
