@@ -4,10 +4,24 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=60
 if [[ "${1:-}" =~ ^[0-9]+$ ]]; then seconds=$1; shift; fi
+mapfile -t known < <(basename -s .rs -- fuzz/targets/*.rs)
 targets=("$@")
-if ((${#targets[@]} == 0)); then mapfile -t targets < <(cd fuzz/targets && basename -s .rs -- *.rs); fi
+if ((${#targets[@]} == 0)); then targets=("${known[@]}"); fi
+for target in "${targets[@]}"; do
+    [[ " ${known[*]} " == *" $target "* ]] || { echo "no target is called $target; there are: ${known[*]}"; exit 2; }
+done
+if ! cargo fuzz --version >/dev/null 2>&1; then
+    tools="$PWD/fuzz/target/cargo-fuzz"
+    [ -x "$tools/bin/cargo-fuzz" ] || cargo install --locked --version 0.13.2 --root "$tools" cargo-fuzz
+    export PATH="$tools/bin:$PATH"
+fi
 # No code of ours is unsafe, so the address sanitizer, which needs a nightly compiler, would find nothing.
-RUSTC_BOOTSTRAP=1 cargo fuzz build --sanitizer none
+export RUSTC_BOOTSTRAP=1
+if (($#)); then
+    for target in "${targets[@]}"; do cargo fuzz build --sanitizer none "$target"; done
+else
+    cargo fuzz build --sanitizer none
+fi
 failed=()
 for target in "${targets[@]}"; do
     mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"

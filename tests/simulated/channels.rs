@@ -170,6 +170,27 @@ async fn a_channel_that_waits_for_a_person_delays_nobody() -> anyhow::Result<()>
     Ok(())
 }
 
+/// A code that is renewed is one wait: the owner hears of it once, and the newest code is where they look.
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_renewed_is_told_once() -> anyhow::Result<()> {
+    let mut sim = Sim::new("renewed")?;
+    sim.rig.agent("andy", "demo")?;
+    grant(&sim, "fakemail:boss", Role::Owner, None)?;
+    sim.start().await?;
+    for n in 0..20 {
+        sim.rig.platform.health("fake", "needs", &format!("scan this: {n}"));
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    says(&sim, "boss", "scan this: 0").await;
+    assert_eq!(state(&sim, "fake").await?, ("needs you".into(), "scan this: 19".into()));
+    assert_eq!(told(&sim, "needs you"), 1, "{:?}", sim.rig.platform.texts("boss"));
+    sim.rig.platform.health("fake", "up", "");
+    says(&sim, "boss", "The channel fake works again.").await;
+    assert_eq!(sim.rig.platform.texts("boss").len(), 2);
+    sim.stop().await;
+    Ok(())
+}
+
 static TWICE: [&ChannelDef; 3] = [&CHANNEL, &NOT_SET_UP, &CHANNEL];
 
 /// Two adapters under one name would take each other's messages.

@@ -105,7 +105,8 @@ pub(crate) fn event(kind: &str, delivery: Delivery) -> Option<Event> {
         "issues" => Remark::opening(&repo, issue?, false),
         "pull_request" => Remark::opening(&repo, issue?, true),
         _ => None,
-    }?;
+    };
+    let remark = remark.filter(|r| r.thread.is_counted() && r.post.is_counted())?;
     let by = |sender: Option<Account>| sender.unwrap_or_else(|| remark.author.clone());
     match action.as_str() {
         "created" | "opened" => Some(Event::Said(remark)),

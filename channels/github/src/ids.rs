@@ -27,6 +27,11 @@ impl Thread {
             Self::Issue(n) | Self::Pull(n) | Self::Review { pull: n, .. } => n,
         }
     }
+
+    /// Whether it can be: GitHub counts from one.
+    pub(crate) fn is_counted(self) -> bool {
+        self.number() > 0 && !matches!(self, Self::Review { root: 0, .. })
+    }
 }
 
 /// A place.
@@ -125,6 +130,11 @@ impl Post {
             "r" => Some(Self::Review(n)),
             _ => None,
         }
+    }
+
+    /// Whether it can be: GitHub counts from one.
+    pub(crate) fn is_counted(self) -> bool {
+        !matches!(self, Self::Opening(0) | Self::Comment(0) | Self::Review(0))
     }
 
     /// Its path in the REST API.

@@ -9,6 +9,8 @@
 //! memory is in [`store`], the connection's life and the link to the account in [`mod@line`], what comes in in
 //! [`receive`] and [`read`], what goes out in [`send`].
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod ids;
 mod line;
 mod read;

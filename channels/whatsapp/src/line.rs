@@ -115,10 +115,21 @@ impl Line {
         }
     }
 
-    /// Tells how the line is.
+    /// Tells how the line is. While it waits for a person, every code ends with its connection: that is still
+    /// waiting, not a loss.
     fn tell(&self, health: Health) {
+        if let Health::Reconnecting { why } = &health
+            && self.waits()
+        {
+            return tracing::info!("WhatsApp waits to be linked: {why}");
+        }
         self.health.send_replace(Some(health.clone()));
         (self.report)(health);
+    }
+
+    /// Whether a person has to link the account.
+    fn waits(&self) -> bool {
+        matches!(&*self.health.borrow(), Some(Health::Needs { .. }))
     }
 
     /// Which connection this is.
@@ -175,6 +186,10 @@ impl Line {
                 }
                 Some(End::Stuck(health)) => return self.tell(health),
                 None => {}
+            }
+            // The next code comes while somebody still looks.
+            if self.waits() {
+                pause.reset();
             }
             tokio::time::sleep(pause.next()).await;
         }
@@ -279,8 +294,8 @@ impl Line {
             }
             Event::LoggedOut(_) => {
                 self.ended(End::LoggedOut);
-                let what = "WhatsApp has logged this device out. A code to link it again follows; scan it on the \
-                     phone under Settings > Linked devices > Link a device";
+                let what = "WhatsApp has logged this device out. To link it again, scan the new code on the phone \
+                     under Settings > Linked devices > Link a device";
                 self.tell(Health::Needs { what: what.into() });
             }
             Event::StreamReplaced(_) => self.ended(End::Stuck(Health::Needs {
@@ -355,7 +370,7 @@ impl EventHandler for Ears {
 }
 
 /// The code in half blocks, light on dark as terminals are.
-fn picture(code: &str) -> Option<String> {
+pub(crate) fn picture(code: &str) -> Option<String> {
     let code = QrCode::with_error_correction_level(code, EcLevel::L).ok()?;
     let mut picture = code.render::<Dense1x2>();
     Some(picture.dark_color(Dense1x2::Light).light_color(Dense1x2::Dark).build())

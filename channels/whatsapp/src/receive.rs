@@ -263,7 +263,7 @@ async fn fetch(client: &Client, file: &File<'_>) -> InFile {
 }
 
 /// What was answered, as far as it is known.
-fn quote(context: &wa::ContextInfo, said: Option<Said>) -> Quote {
+pub(crate) fn quote(context: &wa::ContextInfo, said: Option<Said>) -> Quote {
     let shown = || match read(context.quoted_message.as_option()?)? {
         Event::Said(words) => Some(words.text),
         _ => None,

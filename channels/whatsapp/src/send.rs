@@ -359,7 +359,7 @@ impl Kind {
 }
 
 /// The character that a shortcode stands for; a character stands for itself.
-fn character(emoji: &str) -> Option<&str> {
+pub(crate) fn character(emoji: &str) -> Option<&str> {
     Some(match emoji.trim_matches(':') {
         "thumbs_up" | "thumbsup" | "+1" => "👍",
         "thumbs_down" | "thumbsdown" | "-1" => "👎",

@@ -139,17 +139,21 @@ struct Tree<'a> {
     deeper: usize,
     /// Definitions of links, which are shown where they are used.
     shown: Vec<(String, Range<usize>)>,
-    /// How far the source was read at the top level, and in a table's row.
+    /// How far the source was read at the top level, below it, and in a table's row.
     read: usize,
+    inner: usize,
     cell: usize,
 }
 
 impl Tree<'_> {
     fn take(&mut self, event: Event<'_>, range: Range<usize>) {
+        let (starts, ends) = (matches!(event, Event::Start(_)), matches!(event, Event::End(_)));
         if self.open.is_empty() {
             self.gap(range.start);
-            self.read = self.read.max(range.end);
+            (self.read, self.inner) = (self.read.max(range.end), range.start);
         }
+        self.inner_gap(if ends { range.end } else { range.start });
+        self.inner = self.inner.max(if starts { range.start } else { range.end });
         match event {
             Event::Start(tag) => match tag_of(tag) {
                 Some(tag) if self.open.len() < DEPTH_MAX && self.deeper == 0 => {
@@ -199,20 +203,38 @@ impl Tree<'_> {
 
     /// Keeps what the parser took for a definition that nothing refers to.
     fn gap(&mut self, end: usize) {
-        let mut kept = String::new();
-        while self.read < end {
-            let next = self.shown.iter().find(|(_, span)| span.end > self.read);
-            let (stop, resume) = match next {
-                Some((_, span)) if span.start < end => (span.start.max(self.read), span.end),
-                _ => (end, end),
-            };
-            kept.push_str(self.source.get(self.read..stop).unwrap_or_default());
-            self.read = resume;
-        }
+        let kept = self.kept(self.read, end);
+        self.read = self.read.max(end);
         let kept = printable(kept.trim());
         if !kept.is_empty() {
             self.done.push(Node::Element(Tag::Paragraph, vec![Node::Text(kept)]));
         }
+    }
+
+    /// The same within an element, where only a definition is more than marks.
+    fn inner_gap(&mut self, end: usize) {
+        let Some((tag, _)) = self.open.last() else { return };
+        if matches!(tag, Tag::Link(_) | Tag::CodeBlock(_) | Tag::Table | Tag::Row) {
+            return;
+        }
+        let block = matches!(tag, Tag::Quote | Tag::Item);
+        let kept = self.kept(self.inner, end);
+        if let Some(from) = kept.find('[').filter(|_| kept.contains("]:")) {
+            let kept = Node::Text(printable(kept[from..].trim()));
+            self.push(if block { Node::Element(Tag::Paragraph, vec![kept]) } else { kept });
+        }
+    }
+
+    /// A part of the source without the definitions that are shown elsewhere.
+    fn kept(&self, mut from: usize, end: usize) -> String {
+        let mut kept = String::new();
+        let next = self.shown.partition_point(|(_, span)| span.end <= from);
+        for (_, span) in self.shown.iter().skip(next).take_while(|(_, span)| span.start < end) {
+            kept.push_str(self.source.get(from..span.start).unwrap_or_default());
+            from = from.max(span.end);
+        }
+        kept.push_str(self.source.get(from..end).unwrap_or_default());
+        kept
     }
 }
 

@@ -51,7 +51,10 @@ pub fn split(text: &str, limit: usize, unit: Unit) -> Vec<String> {
             Some(fence) if !tail.trim().is_empty() => format!("{}\n", fence.line),
             _ => String::new(),
         };
-        pieces.push(piece);
+        // White space that fills a piece of its own is a cut.
+        if !piece.trim().is_empty() {
+            pieces.push(piece);
+        }
         rest = tail;
     }
     pieces

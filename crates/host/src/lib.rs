@@ -18,6 +18,8 @@ mod config;
 mod dispatch;
 mod due;
 mod engage;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod gate;
 mod history;
 mod inbound;

@@ -18,8 +18,8 @@ use tokio::time::Instant;
 /// How long a code is good.
 pub(crate) const GOOD_FOR: Duration = Duration::from_secs(600);
 /// Nothing that looks like something else.
-const ALPHABET: &[u8] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZ";
-const LENGTH: usize = 10;
+pub(crate) const ALPHABET: &[u8] = b"23456789ABCDEFGHJKMNPQRSTUVWXYZ";
+pub(crate) const LENGTH: usize = 10;
 /// A word is no code.
 const DIGITS_MIN: usize = 2;
 /// Wrong codes of one chat that are answered, within [`GOOD_FOR`].
@@ -57,7 +57,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// The code that a message is, if it is nothing else; it may address the bot before.
-fn read(text: &str) -> Option<String> {
+pub(crate) fn read(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     let code = match (words.next()?, words.next()) {
         (code, None) => code,

@@ -47,6 +47,13 @@ fn each_kind_has_its_place() {
         thread("pull_request_review_comment", &review(r#","in_reply_to_id":5"#)),
         Some(second)
     );
+    // GitHub counts from one: what stands at zero has no address that an answer could go to.
+    let zero = |json: String, from, to| {
+        assert_eq!(thread("pull_request_review_comment", &json.replace(from, to)), None, "{json}");
+    };
+    zero(review(r#","in_reply_to_id":5"#), ":5", ":0");
+    zero(review(""), "pulls/4", "pulls/0");
+    zero(review(""), r#""id":9"#, r#""id":0"#);
     let opened = format!(
         r#"{{"action":"opened",{REPO},"issue":{{"number":3,"title":"It breaks","body":"badly\r\nvery",{BY}}}}}"#
     );

@@ -67,19 +67,52 @@ impl Ingress for Nobody {
     }
 }
 
-#[tokio::test]
-async fn what_happens_to_the_line_is_told_with_its_remedy() {
+type Told = Arc<Mutex<Vec<Health>>>;
+
+async fn line(phone: Option<&'static str>) -> (Arc<Line>, Told, tempfile::TempDir) {
     let data = tempfile::tempdir().unwrap();
     let store = Store::open(data.path()).await.unwrap();
-    let told = Arc::<Mutex<Vec<Health>>>::default();
+    let told = Told::default();
     let report = told.clone();
     let line = Line::new(
         store,
         Arc::new(Nobody),
         Arc::new(move |health| lock(&report).push(health)),
-        &(Arc::new(|name: &str| (name == "WHATSAPP_PHONE").then(|| "+49 151-1".into())) as _),
-    )
-    .unwrap();
+        &(Arc::new(move |name: &str| phone.filter(|_| name == "WHATSAPP_PHONE").map(str::to_owned))
+            as _),
+    );
+    (line.unwrap(), told, data)
+}
+
+/// Codes follow each other, and a new connection brings the next ones: it is one wait, and what is told last
+/// is the code that holds now.
+#[tokio::test]
+async fn one_wait_for_a_person_is_not_told_as_many() {
+    let (line, told, _data) = line(None).await;
+    let wait = Duration::from_secs(20);
+    for n in 0..12 {
+        let code = format!("2@{n}");
+        let qr = PairingQrCode::builder().code(code.clone()).timeout(wait).build();
+        line.hear(&Event::PairingQrCode(qr));
+        let now = lock(&told).last().cloned();
+        let picture = picture(&code).unwrap();
+        assert!(matches!(&now, Some(Health::Needs { what }) if what.contains(&picture)), "{now:?}");
+        if n % 6 == 5 {
+            line.tell(Health::Reconnecting { why: "the connection was lost".into() });
+        }
+    }
+    line.hear(&Event::Connected(Connected::builder().build()));
+    let lost = Health::Reconnecting { why: "the connection was lost".into() };
+    line.tell(lost.clone());
+    let told = lock(&told).clone();
+    let needs = |health: &Health| matches!(health, Health::Needs { .. });
+    assert!(told[..12].iter().all(needs), "{told:?}");
+    assert_eq!(told[12..], [Health::Up, lost]);
+}
+
+#[tokio::test]
+async fn what_happens_to_the_line_is_told_with_its_remedy() {
+    let (line, told, _data) = line(Some("+49 151-1")).await;
     let hear = |event: Event| {
         line.hear(&event);
         format!("{:?}", lock(&told).last())

@@ -36,7 +36,7 @@ use whatsapp_rust::waproto::whatsapp::message::protocol_message::Type;
 use whatsapp_rust::{NodeBuilder, UploadOptions};
 
 pub(crate) const AGENT: &str = "4915550000";
-const GROUP: &str = "120363000000000001@g.us";
+pub(crate) const GROUP: &str = "120363000000000001@g.us";
 const PEOPLE: [(&str, &str, &str); 4] = [
     ("ann", "4915550001", "Ann"),
     ("bob", "4915550002", "Bob"),
@@ -94,8 +94,8 @@ fn link(data: &Path) {
 }
 
 /// A person's device.
-struct Person {
-    client: Arc<Client>,
+pub(crate) struct Person {
+    pub(crate) client: Arc<Client>,
     handle: BotHandle,
 }
 
@@ -263,7 +263,7 @@ fn unmarked(line: &str) -> String {
 }
 
 pub(crate) struct WhatsApp {
-    server: Server,
+    pub(crate) server: Server,
     people: BTreeMap<&'static str, Person>,
     views: BTreeMap<&'static str, Arc<Mutex<View>>>,
     /// Where each message is and who said it.
@@ -330,7 +330,7 @@ impl WhatsApp {
         Ok(())
     }
 
-    fn someone(&self, who: &str) -> Result<&Person> {
+    pub(crate) fn someone(&self, who: &str) -> Result<&Person> {
         self.people.get(who).with_context(|| format!("nobody is called {who}"))
     }
 

@@ -176,6 +176,29 @@ fn what_the_parser_would_drop_is_kept() {
 }
 
 #[test]
+fn a_definition_that_nothing_refers_to_is_text_wherever_it_stands() {
+    for (source, shown) in [
+        ("- one\n- [w1w]: https://w2w.example \"w3w\"\n- two", ["w1w", "w2w", "w3w"]),
+        ("> [w1w]: https://w2w.example\n> w3w", ["w1w", "w2w", "w3w"]),
+        ("- > [w1w]: w2w\n\n  - [w3w]: w2w", ["w1w", "w2w", "w3w"]),
+        ("1. [w1w]:\n   w2w\n   'w3w'", ["w1w", "w2w", "w3w"]),
+        // The first definition of a label counts; another one is text.
+        ("[w4w]\n\n[w4w]: w1w\n\n- [w4w]: w2w\n- w3w", ["w1w", "w2w", "w3w"]),
+        ("[w1w]: w2w\n|w3w|b|\n|-|-|\n|c|d|", ["w1w", "w2w", "w3w"]),
+    ] {
+        let plain = render(source, &PLAIN);
+        assert!(shown.iter().all(|word| plain.contains(word)), "{source:?} became {plain:?}");
+    }
+    check_plain(
+        "- see [it]\n- more\n\n  [it]: https://example.com",
+        &expect![[r#"
+            - see it (https://example.com)
+
+            - more"#]],
+    );
+}
+
+#[test]
 fn html_is_text() {
     check_plain("<b>hi</b> <!-- note -->", &expect!["<b>hi</b> <!-- note -->"]);
     check_plain(

@@ -46,6 +46,18 @@ fn a_cut_between_blocks_repeats_no_fence() {
 }
 
 #[test]
+fn white_space_that_is_longer_than_a_piece_makes_no_piece() {
+    assert_eq!(
+        pieces(&format!("one{}two", " ".repeat(50)), 10).join("").replace(' ', ""),
+        "onetwo"
+    );
+    for text in [format!("one{}two", " ".repeat(50)), format!("{}two", "\u{2000}".repeat(50))] {
+        assert!(pieces(&text, 10).iter().all(|piece| !piece.trim().is_empty()), "{text:?}");
+    }
+    assert_eq!(split("a\u{2000}\u{2000}漢", 4, Unit::Bytes), ["a\u{2000}", "漢"]);
+}
+
+#[test]
 fn units_are_counted_as_the_platform_counts_them() {
     assert_eq!(split("😀😀😀", 4, Unit::Utf16), ["😀😀", "😀"]);
     assert_eq!(split("😀😀", 4, Unit::Bytes), ["😀", "😀"]);

@@ -1,0 +1,21 @@
+//! What holds for any bytes: tried by the fuzzer and, a little, by the tests. No part of an ordinary build.
+
+use crate::pairing::{ALPHABET, LENGTH, read};
+
+#[cfg(test)]
+mod tests;
+
+/// What somebody types: a code is one however it is written, and is all that there is but for the bot's name.
+pub fn code(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Some(code) = read(&text) else { return };
+    assert_eq!(code.len(), LENGTH);
+    assert!(code.bytes().all(|b| ALPHABET.contains(&b)), "{code:?} of {text:?}");
+    let last = text.split_whitespace().last().unwrap_or_default();
+    assert!(last.replace('-', "").eq_ignore_ascii_case(&code), "{code:?} is not all of {text:?}");
+    let (a, b) = code.split_at(LENGTH / 2);
+    for again in [format!("{a}-{b}"), format!("@bot {a}-{b}"), code.to_ascii_lowercase()] {
+        assert_eq!(read(&again).as_ref(), Some(&code), "{again:?}");
+    }
+    assert_eq!(read(&format!("{text} {code}")), None, "more than a code");
+}
