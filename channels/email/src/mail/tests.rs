@@ -52,6 +52,41 @@ fn mails_of_nobody_or_many_are_refused() {
     assert!(mail("From: bot@x.example\n\nhi").is_err());
 }
 
+/// A signature covers one of several senders, and nobody says which.
+#[test]
+fn a_mail_with_a_second_sender_is_refused() {
+    let proof = "Authentication-Results: mx.x.example; dkim=pass header.d=y.example\n";
+    let many = "X-A: b\n".repeat(1100);
+    for between in ["", many.as_str()] {
+        let raw = format!("{proof}From: ann@y.example\n{between}From: owner@y.example\n\nhi");
+        assert!(mail(&raw).is_err());
+    }
+    assert!(mail(&format!("{proof}From: owner@y.example\n\nhi")).is_ok());
+}
+
+#[test]
+fn a_broken_word_of_the_server_gives_its_place_to_no_forgery() {
+    let forged = "Authentication-Results: mx.x.example; dmarc=pass header.from=y.example\r\n";
+    let own: &[u8] =
+        b"Authentication-Results: mx.x.example; spf=fail smtp.mailfrom=\xff@evil.example\r\n";
+    let rest = format!("{forged}From: ann@y.example\r\n\r\nhi");
+    let mail = read(&[own, rest.as_bytes()].concat(), &self::own()).unwrap();
+    assert_eq!(mail.sender.handle, "unverified:ann@y.example");
+}
+
+#[test]
+fn of_a_mail_with_ever_so_many_files_the_rest_is_told() {
+    let part = "--b\nContent-Type: text/csv; name=a.csv\nContent-Disposition: attachment\n\na\n";
+    let raw = format!(
+        "From: ann@y.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n{}--b--\n",
+        part.repeat(250)
+    );
+    let files = mail(&raw).unwrap().files;
+    assert_eq!(files.len(), 101);
+    let last = files.last().unwrap();
+    assert_eq!((last.name.as_str(), last.missing.is_some()), ("150 more files", true));
+}
+
 #[test]
 fn what_is_new_stands_above_what_it_answers() {
     let check = |text: &str, wanted: &Expect| {
