@@ -57,7 +57,9 @@ pub(crate) fn read(raw: &[u8], own: &Own) -> Result<Mail, &'static str> {
     if let Some(why) = trust::automatic(&headers, &from, &own.email) {
         return Err(why);
     }
-    let proven = trust::verified(&headers, &from, own.auth_server.as_deref());
+    // Whoever got a mail of somebody can pass it on as it is: it counts for those to whom it was written.
+    let proven = is_for(&message, &own.email)
+        && trust::verified(&headers, &from, own.auth_server.as_deref());
     let proof = if proven { "" } else { UNVERIFIED };
     let handle = format!("{proof}{}", from.as_str());
     let mut references = listed(message.references());
@@ -80,6 +82,17 @@ pub(crate) fn read(raw: &[u8], own: &Own) -> Result<Mail, &'static str> {
         text: text(&message),
         files: files(&message),
     })
+}
+
+/// Whether a mail names us, also as `name+more@`, among those to whom it was written.
+fn is_for(message: &Message<'_>, own: &Email) -> bool {
+    let lists = [message.to(), message.cc()].into_iter().flatten();
+    let mut all = lists.flat_map(Address::iter).filter_map(|to| Email::parse(to.address()?));
+    let plain = |email: &Email| {
+        let user = email.as_str().split(['+', '@']).next().unwrap_or_default();
+        format!("{user}@{}", email.domain())
+    };
+    all.any(|to| to == *own || plain(&to) == own.as_str())
 }
 
 /// The one person that a mail is from.

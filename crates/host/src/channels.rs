@@ -389,9 +389,6 @@ impl Host {
             if before.as_deref() == now {
                 return Ok(());
             }
-            if let Some(entry) = lock(&host.channels.all).get_mut(&name) {
-                entry.told = entry.told.saturating_add(1);
-            }
             if state != State::NotConfigured {
                 let chats = host.owner_chats(Some(&name))?;
                 if chats.is_empty() {
@@ -406,6 +403,9 @@ impl Host {
                         text.clone(),
                     )?;
                 }
+            }
+            if let Some(entry) = lock(&host.channels.all).get_mut(&name) {
+                entry.told = entry.told.saturating_add(1);
             }
             Ok(host.central.put_setting(&key, now)?)
         });

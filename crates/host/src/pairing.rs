@@ -102,6 +102,7 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
         return Ok(false);
     };
     let (central, at, now, hash) = (&host.central, &message.at, host.clock.now(), hash(&code));
+    let to = message.reply.as_ref().unwrap_or(at);
     // On some platforms, who sends a message chooses its id.
     let by = format!("{user}\n{}\n{}", at.platform_id, message.id);
     if let Some(pairing) = central.take_pairing(&at.channel_type, &hash, &by, now)? {
@@ -110,7 +111,6 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
         }
         fault::point("host.pairing.taken");
         let outcome = connect(host, message, user, &pairing)?;
-        let to = message.reply.as_ref().unwrap_or(at);
         host.say(&format!("paired:{}", pairing.id), to, format!("✅ Connected. {outcome}"))?;
         central.finish_pairing(&pairing.id, &outcome)?;
         host.guesses.used.notify_waiters();
@@ -128,7 +128,7 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
     if host.guesses.answers(&at.channel_type, &at.platform_id) {
         let text = "This code is wrong, or not good any more. The operator makes another with \
                     `ncl chats pair`.";
-        host.say(&format!("unpaired:{}:{by}", at.channel_type), at, text.into())?;
+        host.say(&format!("unpaired:{}:{by}", at.channel_type), to, text.into())?;
     }
     Ok(true)
 }

@@ -52,6 +52,23 @@ fn mails_of_nobody_or_many_are_refused() {
     assert!(mail("From: bot@x.example\n\nhi").is_err());
 }
 
+/// Whoever was written to could otherwise speak to the agent in the name of who wrote.
+#[test]
+fn a_mail_that_was_written_to_others_proves_nothing() {
+    let proof = "Authentication-Results: mx.x.example; dmarc=pass header.from=y.example\n";
+    for (to, is) in [
+        ("To: bot@x.example", "owner@y.example"),
+        ("To: eve@z.example, Bot <BOT+notes@X.example>", "owner@y.example"),
+        ("To: eve@z.example\nCc: bot@x.example", "owner@y.example"),
+        ("To: eve@z.example", "unverified:owner@y.example"),
+        ("To: bot@z.example, bot+bot@x.example.z", "unverified:owner@y.example"),
+        ("X-To: bot@x.example", "unverified:owner@y.example"),
+    ] {
+        let mail = mail(&format!("{proof}From: owner@y.example\n{to}\n\nhi")).unwrap();
+        assert_eq!(mail.sender.handle, is, "{to}");
+    }
+}
+
 /// A signature covers one of several senders, and nobody says which.
 #[test]
 fn a_mail_with_a_second_sender_is_refused() {
