@@ -190,6 +190,7 @@ fn changed(channel: &str, change: Changed) -> Result<Change, String> {
         what: match change.what.as_str() {
             "edited" => What::Edited(change.text),
             "deleted" => What::Deleted,
+            "undelivered" => What::Undelivered(change.text),
             what => What::Reacted { emoji: change.text, removed: what == "unreacted" },
         },
     })

@@ -42,6 +42,7 @@ async fn what_happens_to_a_message_is_told_to_who_knows_it() -> anyhow::Result<(
         taken(&sim, change("c1", "m1", eve, "edited", "hello")).await;
         taken(&sim, change("c1", shown, eve, "reacted", "👍")).await;
         taken(&sim, change("c1", shown, eve, "unreacted", "👍")).await;
+        taken(&sim, change("c1", shown, None, "undelivered", "no such person")).await;
         taken(&sim, change("c1", "m1", None, "deleted", "")).await;
         sim.stop().await;
         sim.start().await?;
@@ -59,6 +60,7 @@ async fn what_happens_to_a_message_is_told_to_who_knows_it() -> anyhow::Result<(
             "(edited message #2, which now says:)\nhello",
             "(reacted with 👍 to your message #3)",
             "(took back the reaction 👍 to your message #3)",
+            "(your message #3 did not arrive: no such person)",
             "(deleted message #2)",
         ]
     );
@@ -275,6 +277,30 @@ async fn what_did_not_come_along_is_told() -> anyhow::Result<()> {
     assert_eq!(rows[2].1.attachments[0].size, Some(4_500_000));
     let notices = |p: &Platform| p.texts("c1").iter().filter(|t| t.starts_with('⚠')).count();
     assert_eq!(notices(&sim.rig.platform), 2);
+    sim.stop().await;
+    Ok(())
+}
+
+/// A file without a usable name gets one that no other file of the message has.
+#[tokio::test(start_paused = true)]
+async fn no_file_takes_the_place_of_another() -> anyhow::Result<()> {
+    let mut sim = Sim::new("names")?;
+    let agent = sim.rig.agent("andy", "demo")?;
+    sim.rig.chat("c1", &agent)?;
+    sim.start().await?;
+    let names = ["attachment-1.txt", "a/b.txt", "../c.txt", "attachment-1.txt"];
+    let file = |name: &str| SaidFile {
+        kind: "file".into(),
+        name: name.into(),
+        bytes: name.into(),
+        ..SaidFile::default()
+    };
+    sim.rig.platform.dm_with("c1", "four", names.map(file).into());
+    sim.quiet().await;
+    let rows = sim.rows(&agent)?;
+    let staged: Vec<_> = rows[0].1.attachments.iter().map(|a| a.name.as_str()).collect();
+    let expected = ["attachment-1.txt", "attachment-2.txt", "attachment-3.txt", "attachment-4.txt"];
+    assert_eq!(staged, expected);
     sim.stop().await;
     Ok(())
 }

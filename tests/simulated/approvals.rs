@@ -134,6 +134,21 @@ async fn a_forged_id_decides_nothing() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Mail programs quote the whole card below the answer; it is an answer all the same.
+#[tokio::test(start_paused = true)]
+async fn a_mail_that_quotes_the_card_answers_it() -> anyhow::Result<()> {
+    let mut sim = Sim::new("quoted")?;
+    grant(&sim, "fakemail:boss", Role::Owner, None)?;
+    knock(&mut sim).await?;
+    let code = code(&sim, "boss").await?;
+    let card = sim.rig.platform.texts("boss").join("\n").replace('\n', "\n> ");
+    types(&sim, "t1", &format!("{code} 1\n\n[The mail that this answers:]\nOn Monday:\n> {card}"));
+    sim.shows("room", &["echo: hello"]).await;
+    says(&sim, "boss", "✅ Allowed by boss.").await;
+    sim.stop().await;
+    Ok(())
+}
+
 /// Where there are no buttons, a code from the card decides, and a bare number never.
 #[tokio::test(start_paused = true)]
 async fn a_request_is_answered_by_typing_where_there_are_no_buttons() -> anyhow::Result<()> {

@@ -126,6 +126,63 @@ async fn only_a_long_outage_is_told() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A channel that breaks and works again all night does not fill the owner's chat, and how it ended is told.
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_flaps_does_not_flood_the_owner() -> anyhow::Result<()> {
+    let mut sim = Sim::new("flood")?;
+    sim.rig.agent("andy", "demo")?;
+    grant(&sim, "fakemail:boss", Role::Owner, None)?;
+    sim.start().await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    for _ in 0..200 {
+        sim.rig.platform.health("fake", "broken", "the account is used elsewhere");
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        sim.rig.platform.health("fake", "up", "");
+        tokio::time::sleep(Duration::from_secs(100)).await;
+    }
+    let texts = sim.rig.platform.texts("boss").len();
+    assert!((2..10).contains(&texts), "{texts} messages in one night");
+    assert!(sim.rig.platform.texts("boss").last().is_some_and(|t| t.contains("does not work")));
+    // It has worked for a while: that is told, at the latest after an hour.
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(sim.rig.platform.texts("boss").len(), texts + 1);
+    assert!(sim.rig.platform.texts("boss").last().is_some_and(|t| t.contains("works again")));
+    sim.stop().await;
+    Ok(())
+}
+
+/// Breaks at once.
+const DEAD: ChannelDef = ChannelDef {
+    name: "fakemail",
+    settings: &[],
+    start: |_| Box::pin(async { Err(StartError::Broken("the token was revoked".into())) }),
+};
+/// Takes a while.
+const SLOW: ChannelDef = ChannelDef {
+    name: "fake",
+    settings: &[],
+    start: |start| {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(7)).await;
+            (CHANNEL.start)(start).await
+        })
+    },
+};
+static DEAD_AND_SLOW: [&ChannelDef; 2] = [&DEAD, &SLOW];
+
+/// Where nobody can be told yet that a channel is broken, they are as soon as another one is up.
+#[tokio::test(start_paused = true)]
+async fn what_nobody_could_be_told_is_told_later() -> anyhow::Result<()> {
+    let mut sim = Sim::new("later")?;
+    sim.channels = &DEAD_AND_SLOW;
+    grant(&sim, "fake:boss", Role::Owner, None)?;
+    sim.start().await?;
+    says(&sim, "boss", "The channel fakemail does not work: the token was revoked").await;
+    assert_eq!(told(&sim, "fakemail"), 1);
+    sim.stop().await;
+    Ok(())
+}
+
 static STARTS: AtomicUsize = AtomicUsize::new(0);
 /// A channel that waits for somebody to scan a code.
 const SCANS: ChannelDef = ChannelDef {

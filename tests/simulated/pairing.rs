@@ -158,6 +158,94 @@ async fn the_same_message_finishes_what_it_began() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Whose message does not prove who they are can be let in by a code, but owns nothing: anybody could write so.
+#[tokio::test(start_paused = true)]
+async fn a_code_makes_nobody_an_owner_who_proves_nothing() -> anyhow::Result<()> {
+    let mut sim = Sim::new("unproven")?;
+    let agent = sim.rig.agent("andy", "demo")?;
+    sim.start().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for (n, words) in ["", "--owner"].into_iter().enumerate() {
+        let (code, _) = code(&sim, words).await?;
+        sim.rig.platform.say(Said {
+            id: format!("m{n}"),
+            chat: "gavriel".into(),
+            sender: "unverified:gavriel".into(),
+            text: format!("Subject: hello\n\n{code}"),
+            mention: true,
+            ..Said::default()
+        });
+        says(&sim, "gavriel", "nobody became an owner").await;
+        sim.quiet().await;
+        assert_eq!(sim.rig.platform.texts("gavriel").len(), n + 1);
+        let central = sim.rig.central()?;
+        assert!(central.is_member(&user("fake:unverified:gavriel")?, &agent)?);
+        assert!(central.owners()?.is_empty(), "who proves nothing is an owner");
+        grant(&sim, "cli:local", Role::Owner, None)?;
+        let people = central.identities_of(&user("cli:local")?)?;
+        assert_eq!(people.len(), 1, "who proves nothing is one with the owner");
+        central.revoke_role(&user("cli:local")?, Role::Owner, None)?;
+    }
+    sim.stop().await;
+    Ok(())
+}
+
+/// Platforms where the sender chooses the ids of messages: what another person sends under the same id with the
+/// code that everybody in the group saw gives them nothing, nor does the same message give back what was taken.
+#[tokio::test(start_paused = true)]
+async fn a_used_code_gives_nothing_again() -> anyhow::Result<()> {
+    let mut sim = Sim::new("replayed")?;
+    sim.rig.agent("andy", "demo")?;
+    sim.start().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (code, _) = code(&sim, "--owner").await?;
+    sim.rig.platform.say(said(1, "room", None, &code, true));
+    says(&sim, "room", "You are an owner now.").await;
+    sim.rig.platform.say(Said { sender: "mallory".into(), ..said(1, "room", None, &code, true) });
+    sim.quiet().await;
+    let central = sim.rig.central()?;
+    assert_eq!(central.roles_of(&user("fake:mallory")?)?, [], "a stranger became the owner");
+    central.revoke_role(&user("fake:eve")?, Role::Owner, None)?;
+    sim.rig.platform.say(said(1, "room", None, &code, true));
+    sim.quiet().await;
+    assert!(central.owners()?.is_empty(), "the same message gave the role again");
+    sim.stop().await;
+    Ok(())
+}
+
+/// A chat that was asked about is connected by a code: the request ends, what waited for it is heard, and the
+/// code vouches for nobody but who typed it.
+#[tokio::test(start_paused = true)]
+async fn a_code_ends_the_request_about_its_chat() -> anyhow::Result<()> {
+    let mut sim = Sim::new("pairopen")?;
+    let agent = sim.rig.agent("andy", "demo")?;
+    grant(&sim, "fake:boss", Role::Owner, None)?;
+    sim.start().await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    sim.rig.platform.writes("gavriel", "are you there?");
+    card(&sim, "boss", 1).await;
+    sim.rig
+        .platform
+        .say(Said { sender: "mallory".into(), ..said(7, "room", None, "me too", true) });
+    card(&sim, "boss", 2).await;
+    let (one, _) = code(&sim, "").await?;
+    sim.rig.platform.writes("gavriel", &one);
+    let connected = "✅ Connected. andy answers here.";
+    sim.shows("gavriel", &[connected, "echo: are you there?"]).await;
+    let (two, _) = code(&sim, "").await?;
+    sim.rig.platform.say(said(8, "room", None, &two, true));
+    says(&sim, "room", "✅ Connected.").await;
+    // Mallory is asked about as anybody who is new in the group.
+    let asked = card(&sim, "boss", 3).await;
+    assert!(asked.text.contains("fake:mallory"), "{}", asked.text);
+    says(&sim, "boss", "It was connected by a code.").await;
+    let central = sim.rig.central()?;
+    assert_eq!(central.approvals(false, 9)?.len(), 1, "the old requests are still open");
+    assert!(!central.is_member(&user("fake:mallory")?, &agent)?);
+    sim.stop().await;
+    Ok(())
+}
+
 /// Whoever decides about a chat sees its name.
 #[tokio::test(start_paused = true)]
 async fn a_card_calls_a_chat_as_people_do() -> anyhow::Result<()> {

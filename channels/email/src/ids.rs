@@ -9,8 +9,7 @@ mod tests;
 /// Longest address that is taken (RFC 5321 has 254).
 const ADDRESS_MAX: usize = 254;
 
-/// How a sender without proof is called.
-pub(crate) const UNVERIFIED: &str = "unverified:";
+pub(crate) use nanoclaw_channel::UNVERIFIED;
 
 /// An e-mail address in its one form.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 //! How far it has read is kept behind each mail, so that a kill at any moment brings the same mail again, which
 //! is then known by its id. When the server numbers its mails anew, those of the last days are looked at again.
 
-use crate::ids::{Email, UNVERIFIED};
+use crate::bounce::{self, Bounce};
+use crate::ids::{Email, Place, Thread, UNVERIFIED};
 use crate::mail::{self, Own};
 use crate::outgoing;
 use crate::smtp::{Server, Smtp, Way};
@@ -16,8 +17,9 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_channel::{
-    Address, Capabilities, Channel, ChatKind, Health, InFile, Inbound, Ingress, Mention, Outgoing,
-    PlatformId, PlatformMessageId, Receipt, Report, SendError, Start, StartError, Started,
+    Address, Capabilities, Change, Channel, ChatKind, Health, InFile, Inbound, Ingress, Mention,
+    Outgoing, PlatformId, PlatformMessageId, Receipt, Report, SendError, Start, StartError,
+    Started, What,
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::store::{Store, StoreError};
@@ -28,6 +30,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+
+#[cfg(test)]
+mod tests;
 
 const NAME: &str = "email";
 
@@ -242,6 +247,10 @@ impl Reader {
             let mut client = Client::new(stream);
             client.read_response().await.map_err(|e| lost(&e))?;
             client.login(&self.user, &self.password).await.map_err(|(e, _)| match e {
+                // A server that is busy says so (RFC 5530), and knows nothing bad of the password.
+                Error::No(why) if is_busy(&why) => {
+                    Ended::Lost(format!("the mail server takes no login now: {why}"))
+                }
                 Error::No(why) => {
                     let next = "check EMAIL_USER and EMAIL_PASSWORD; many providers want a password made for apps";
                     Ended::Refused(format!("the mail server refuses the login ({why}); {next}"))
@@ -275,6 +284,9 @@ impl Reader {
     /// Opens the folder; returns its number and the last mail that was read.
     async fn select(&self, session: &mut Imap) -> Result<(u32, u32), Ended> {
         let folder = session.select(&self.folder).await.map_err(|e| match e {
+            Error::No(why) if is_busy(&why) => {
+                Ended::Lost(format!("the mail server does not open the folder now: {why}"))
+            }
             Error::No(why) => Ended::Refused(format!(
                 "the folder {} cannot be read ({why}); set EMAIL_FOLDER",
                 self.folder
@@ -287,6 +299,11 @@ impl Reader {
             let (epoch, uid) = text.split_once(' ')?;
             Some((epoch.parse::<u32>().ok()?, uid.parse::<u32>().ok()?))
         });
+        let begin = match folder.uid_next {
+            Some(next) => next.saturating_sub(1),
+            // A server need not say it.
+            None => session.uid_search("ALL").await?.into_iter().max().unwrap_or(0),
+        };
         let last = match kept {
             Some((same, uid)) if same == epoch => uid,
             // Numbered anew: from before what may have come since.
@@ -295,10 +312,10 @@ impl Reader {
                     SystemClock.now() - Duration::from_secs(86_400 * AGAIN_DAYS.unsigned_abs());
                 let since = since.strftime("%d-%b-%Y");
                 let found = session.uid_search(format!("SINCE {since}")).await?;
-                found.into_iter().min().map_or_else(|| before(folder.uid_next), |uid| uid - 1)
+                found.into_iter().min().map_or(begin, |uid| uid.saturating_sub(1))
             }
             // The first time: what is old is not said to an agent that was not there.
-            None => before(folder.uid_next),
+            None => begin,
         };
         self.threads.store.put("read", &format!("{epoch} {last}")).await?;
         Ok((epoch, last))
@@ -323,7 +340,7 @@ impl Reader {
             Ok(mail) => mail,
             Err(why) => {
                 tracing::info!(uid, why, "a mail did not come in");
-                return Ok(());
+                return self.bounced(&raw, backoff).await;
             }
         };
         let seen = format!("seen:{}:{}", mail.from.as_str(), mail.id);
@@ -340,6 +357,27 @@ impl Reader {
             tokio::time::sleep(backoff.next()).await;
         }
         Ok(self.threads.store.put_for(&seen, "", SEEN_FOR).await?)
+    }
+
+    /// Tells who wrote a mail that it did not arrive, if this is the report of that.
+    async fn bounced(&self, raw: &[u8], backoff: &mut Backoff) -> Result<(), Ended> {
+        let Some(Bounce { to, id, status }) = bounce::read(raw) else { return Ok(()) };
+        let sent = self.threads.store.get(&format!("mail:{}:{id}", to.as_str())).await?;
+        let why = format!("the mail to {} came back (status {status})", to.as_str());
+        let place = Place { email: to, thread: sent.as_deref().and_then(Thread::parse) };
+        let event = PlatformMessageId::parse(format!("bounce {id}"));
+        let (Some(_), Some(at), Ok(event), Ok(message)) =
+            (sent, place.address(NAME), event, PlatformMessageId::parse(id))
+        else {
+            return Ok(());
+        };
+        let (timestamp, what) = (SystemClock.now(), What::Undelivered(why));
+        let change = Change { at, id: event, message, timestamp, sender: None, what };
+        while let Err(error) = self.ingress.change(change.clone()).await {
+            tracing::warn!(%error, "a bounce was not taken; it is tried again");
+            tokio::time::sleep(backoff.next()).await;
+        }
+        Ok(())
     }
 
     /// A mail, or the head of one that is too large, with its size.
@@ -397,9 +435,12 @@ fn inbound(mail: mail::Mail, at: Address, id: PlatformMessageId, large: Option<u
     }
 }
 
-/// The number before the next mail's.
-fn before(next: Option<u32>) -> u32 {
-    next.unwrap_or(1).saturating_sub(1)
+/// Whether a refusal is for now only.
+pub(crate) fn is_busy(why: &str) -> bool {
+    let why = why.to_ascii_lowercase();
+    let for_now =
+        ["unavailable", "inuse", "serverbug", "[limit", "too many", "try again later", "temporar"];
+    for_now.iter().any(|word| why.contains(word))
 }
 
 /// Whether new mail was announced beside what was asked for; forgets what was.

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! A chat is the address of a person; a thread is a conversation by `References`. What machines write (bounces,
-//! lists, auto-replies, our own mail) never comes in, so that nothing is ever answered in a circle. Who writes
-//! as somebody without proof is `unverified:<address>`. Read next: [`mail`], [`threads`], [`outgoing`].
+//! lists, auto-replies, our own mail) never comes in, so that nothing is ever answered in a circle; that a mail of
+//! ours did not arrive is told as what became of it. Who writes as somebody without proof is
+//! `unverified:<address>`. Read next: [`mail`], [`threads`], [`outgoing`].
 
+mod bounce;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod ids;

@@ -3,7 +3,10 @@
 use crate::FILE_IN_MAX;
 use crate::ids::{self, Email, UNVERIFIED};
 use crate::trust::{self, Headers};
-use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
+use mail_parser::{
+    Address, HeaderName, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType,
+};
+use nanoclaw_channel::ask::QUOTED;
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{InFile, Sender};
 use nanoclaw_kit::files::{kind_of, safe_name, size};
@@ -14,9 +17,6 @@ mod tests;
 /// Files of one mail, and mails that it refers to; more are not read.
 const FILES_MAX: usize = 100;
 const REFERENCES_MAX: usize = 50;
-
-/// What stands between what was newly written and the mail that it answers.
-pub(crate) const QUOTED: &str = "[The mail that this answers:]";
 
 /// A mail that a person wrote.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,16 +43,23 @@ pub(crate) struct Own {
 /// Reads a mail; an error says why it does not come in.
 pub(crate) fn read(raw: &[u8], own: &Own) -> Result<Mail, &'static str> {
     let message = MessageParser::default().parse(raw).ok_or("it is no mail")?;
-    let headers: Headers = message
-        .headers_raw()
-        .take(1000)
-        .map(|(name, value)| (name.to_owned(), value.replace(['\r', '\n'], "")))
-        .collect();
+    // Broken characters hide no header: a forged one below it would count in its place.
+    let header = |h: &mail_parser::Header<'_>| {
+        let value = raw.get(h.offset_start as usize..h.offset_end as usize).unwrap_or_default();
+        let value = String::from_utf8_lossy(value).replace(['\r', '\n'], "");
+        (h.name.as_str().to_owned(), value)
+    };
+    let headers: Headers = message.headers().iter().take(1000).map(header).collect();
+    if message.headers().iter().filter(|h| h.name == HeaderName::From).count() > 1 {
+        return Err("it has more than one sender");
+    }
     let (from, name) = sender(&message).ok_or("it has not one sender")?;
     if let Some(why) = trust::automatic(&headers, &from, &own.email) {
         return Err(why);
     }
-    let proven = trust::verified(&headers, &from, own.auth_server.as_deref());
+    // Whoever got a mail of somebody can pass it on as it is: it counts for those to whom it was written.
+    let proven = is_for(&message, &own.email)
+        && trust::verified(&headers, &from, own.auth_server.as_deref());
     let proof = if proven { "" } else { UNVERIFIED };
     let handle = format!("{proof}{}", from.as_str());
     let mut references = listed(message.references());
@@ -73,8 +80,19 @@ pub(crate) fn read(raw: &[u8], own: &Own) -> Result<Mail, &'static str> {
         subject: line(message.subject().unwrap_or_default()),
         references,
         text: text(&message),
-        files: message.attachments().take(FILES_MAX).map(file).collect(),
+        files: files(&message),
     })
+}
+
+/// Whether a mail names us, also as `name+more@`, among those to whom it was written.
+fn is_for(message: &Message<'_>, own: &Email) -> bool {
+    let lists = [message.to(), message.cc()].into_iter().flatten();
+    let mut all = lists.flat_map(Address::iter).filter_map(|to| Email::parse(to.address()?));
+    let plain = |email: &Email| {
+        let user = email.as_str().split(['+', '@']).next().unwrap_or_default();
+        format!("{user}@{}", email.domain())
+    };
+    all.any(|to| to == *own || plain(&to) == own.as_str())
 }
 
 /// The one person that a mail is from.
@@ -143,6 +161,21 @@ fn new_and_quoted(text: &str) -> (&str, &str) {
         }
     }
     (text[..cut].trim(), text[cut..].trim())
+}
+
+fn files(message: &Message<'_>) -> Vec<InFile> {
+    let mut files: Vec<_> = message.attachments().take(FILES_MAX).map(file).collect();
+    let more = message.attachment_count() - files.len();
+    if more > 0 {
+        files.push(InFile {
+            kind: "file".to_owned(),
+            name: format!("{more} more files"),
+            mime: None,
+            bytes: Vec::new(),
+            missing: Some(format!("the first {FILES_MAX} files of a mail are read")),
+        });
+    }
+    files
 }
 
 fn file(part: &mail_parser::MessagePart<'_>) -> InFile {

@@ -124,7 +124,12 @@ impl Smtp {
         if let Some(last) = letter.references.last() {
             message = message.in_reply_to(format!("<{last}>")).references(ids(&letter.references));
         }
-        let marks = [(LOOP_HEADER, self.own.as_str()), ("Auto-Submitted", "auto-generated")];
+        let marks = [
+            (LOOP_HEADER, self.own.as_str()),
+            ("Auto-Submitted", "auto-generated"),
+            // Exchange goes by this one.
+            ("X-Auto-Response-Suppress", "OOF, AutoReply"),
+        ];
         for (name, value) in marks {
             let name = HeaderName::new_from_ascii(name.to_owned()).map_err(|e| reject(&e))?;
             message = message.raw_header(HeaderValue::new(name, value.to_owned()));

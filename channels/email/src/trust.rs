@@ -55,7 +55,8 @@ pub(crate) fn verified(headers: &Headers, from: &Email, server: Option<&str>) ->
     own.is_some_and(|results| results.split(';').any(|result| proves(result, from.domain())))
 }
 
-/// Whether one result, such as `dkim=pass header.d=x.example`, speaks for a domain.
+/// Whether one result, such as `dkim=pass header.d=x.example`, speaks for a domain: this very one. Which
+/// domains belong together is for the server to know, which says it with DMARC.
 fn proves(result: &str, domain: &str) -> bool {
     let mut words = result.split_whitespace();
     let keys = match words.next() {
@@ -66,9 +67,7 @@ fn proves(result: &str, domain: &str) -> bool {
     };
     words.filter_map(|word| word.split_once('=')).any(|(key, value)| {
         let of = value.rsplit('@').next().unwrap_or_default();
-        // The domain itself, or one above it that is no top-level domain.
-        let above = domain.strip_suffix(of).is_some_and(|sub| sub.ends_with('.'));
-        keys.contains(&key) && !of.is_empty() && (of == domain || above && of.contains('.'))
+        keys.contains(&key) && of == domain
     })
 }
 
@@ -76,8 +75,14 @@ fn proves(result: &str, domain: &str) -> bool {
 fn bare(value: &str) -> String {
     let (mut depth, mut quoted) = (0u32, false);
     let mut out = String::with_capacity(value.len());
-    for c in value.chars() {
+    let mut chars = value.chars();
+    while let Some(c) = chars.next() {
         match c {
+            // What stands behind it is to the letter.
+            '\\' if quoted || depth > 0 => {
+                chars.next();
+                out.extend((depth == 0).then_some('_'));
+            }
             '"' if depth == 0 => quoted = !quoted,
             '(' if !quoted => depth += 1,
             ')' if !quoted && depth > 0 => depth -= 1,

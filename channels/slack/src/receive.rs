@@ -230,7 +230,7 @@ impl Hub {
         let spot = Spot::of(channel, &of.ts, of.thread_ts.as_deref());
         // Slack does not say who deleted it.
         let sender = match &what {
-            What::Deleted => None,
+            What::Deleted | What::Undelivered(_) => None,
             What::Edited(_) | What::Reacted { .. } => Some(self.sender(user).await),
         };
         self.pass_on(&spot, (&format!("{kind}:{at}"), at), &of.ts, sender, what).await

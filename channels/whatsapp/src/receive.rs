@@ -108,7 +108,7 @@ impl Line {
         let authors = match what {
             What::Edited(_) => true,
             What::Deleted => place.kind == ChatKind::Direct,
-            What::Reacted { .. } => false,
+            What::Reacted { .. } | What::Undelivered(_) => false,
         };
         if authors
             && let Some(said) =

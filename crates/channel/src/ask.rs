@@ -20,6 +20,16 @@ pub fn text(question: &Question, dialect: &Dialect) -> String {
     lines.join("\n")
 }
 
+/// Stands in a mail between what was newly written and the mail that it answers.
+pub const QUOTED: &str = "[The mail that this answers:]";
+
+/// What a person typed: of a mail, neither its subject nor what it quotes.
+pub fn typed(text: &str) -> &str {
+    let mail = text.strip_prefix("Subject: ").and_then(|mail| mail.split_once("\n\n"));
+    let text = mail.map_or(text, |(_, text)| text);
+    text.split_once(QUOTED).map_or(text, |(typed, _)| typed).trim()
+}
+
 /// What somebody chose by typing a number, a label or a value; `None` when the text is no answer.
 pub fn choice<'a>(question: &'a Question, typed: &str) -> Option<&'a Choice> {
     let typed = typed.trim();

@@ -364,6 +364,8 @@ pub enum What {
     Edited(String),
     /// It was taken back.
     Deleted,
+    /// The platform found later that a message of the agent did not arrive, and why; nobody's own words.
+    Undelivered(String),
     /// Somebody reacted to it.
     Reacted {
         /// The character, or the platform's shortcode without colons.
@@ -373,10 +375,14 @@ pub enum What {
     },
 }
 
+/// What the handle begins with of somebody who does not prove who they are: anybody could write so.
+pub const UNVERIFIED: &str = "unverified:";
+
 /// Who said it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sender {
-    /// The platform's stable id of the person; never a name that people choose.
+    /// The platform's stable id of the person; never a name that people choose. It begins with
+    /// [`UNVERIFIED`] where the platform does not vouch for it.
     pub handle: String,
     /// What people call them.
     pub name: Option<String>,

@@ -465,6 +465,18 @@ pub(crate) fn clicked(
     }))
 }
 
+/// A chat was connected by a code: a request about it ends, and what waits for it goes its way. Blocks.
+pub(crate) fn connected_by_code(host: &Arc<Host>, chat: &ChatId) -> Result<(), HostError> {
+    let open = host.central.open_approval_like(&format!("connect:{chat}:"))?;
+    let Some(a) = open.map(|id| host.central.approval(&id)).transpose()?.flatten() else {
+        return Ok(());
+    };
+    if host.vote(&a, Voter::Operator, strangers::BY_CODE)? == Voted::Decided {
+        settle_soon(host, a.id);
+    }
+    Ok(())
+}
+
 /// A card will never arrive. If none of its request's does, nobody can decide. Blocks.
 pub(crate) fn card_lost(host: &Arc<Host>, key: &str, why: &str) -> Result<(), HostError> {
     let outcome = format!("the card could not be delivered: {why}");

@@ -63,11 +63,13 @@ pub(crate) fn stage(
             let ending = name.rsplit('.').next().unwrap_or_default();
             let plain = ending.chars().filter(char::is_ascii_alphanumeric).take(8);
             let ending: String = plain.collect();
-            name = if ending.is_empty() {
-                format!("attachment-{n}")
-            } else {
-                format!("attachment-{n}.{ending}")
+            let dot = if ending.is_empty() { "" } else { "." };
+            // No other file is called so already, whatever the others are called.
+            let mut names = (n..).map(|n| format!("attachment-{n}{dot}{ending}"));
+            let free = |name: &String| {
+                !incoming.iter().any(|f| f.name == *name) && !staged.iter().any(|a| a.name == *name)
             };
+            name = names.find(free).unwrap_or(name);
         }
         let local_path = match file.missing {
             None => Some(files.dir.write_inbox_file(id, &name, &file.bytes)?),

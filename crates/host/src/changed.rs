@@ -85,7 +85,7 @@ fn wait_on(host: &Host, change: &Change) -> Result<(), HostError> {
                     serde_json::to_string(&held).map_err(|e| HostError::Inbox(e.to_string()))?;
                 host.central.change_held(n, Some(&json))?;
             }
-            What::Edited(_) | What::Reacted { .. } => {}
+            What::Edited(_) | What::Reacted { .. } | What::Undelivered(_) => {}
         }
     }
     Ok(())
@@ -130,8 +130,8 @@ fn note(
             let user = inbound::user_id(&at.channel_type, who)?;
             host.may_talk(chat, agent, &user)?.is_ok()
         }
-        // That it is gone tells nothing of anybody.
-        None => change.what == What::Deleted,
+        // That it is gone, or never came, tells nothing of anybody.
+        None => matches!(change.what, What::Deleted | What::Undelivered(_)),
     };
     if !welcome {
         return Ok(());
@@ -142,6 +142,7 @@ fn note(
         }
         What::Edited(new) => format!("(edited {message}, which now says:)\n{new}"),
         What::Deleted => format!("(deleted {message})"),
+        What::Undelivered(why) => format!("({message} did not arrive: {why})"),
         What::Reacted { emoji, .. } if emoji.len() > EMOJI_BYTES_MAX => return Ok(()),
         What::Reacted { emoji, removed: false } => format!("(reacted with {emoji} to {message})"),
         What::Reacted { emoji, removed: true } => {

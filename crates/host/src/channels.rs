@@ -21,6 +21,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How long a lost connection may take to come back before people are told.
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAMING_MAX: usize = 4;
+/// Changes that are told at once; of a channel that goes on changing, only what lasts, ever longer.
+const AT_ONCE: u32 = 4;
+const PATIENCE_MAX: Duration = Duration::from_secs(3600);
+/// A channel that was as it is for so long does not go on changing.
+const CALM: Duration = Duration::from_secs(6 * 3600);
+/// How long a channel may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(10);
 
 /// Every channel and how it is.
 pub(crate) struct Channels {
@@ -38,6 +45,8 @@ struct Entry {
     since: Timestamp,
     /// Counts the changes.
     changes: u64,
+    /// How often people were told without a calm between.
+    told: u32,
     /// Only a send found it broken: one that goes through shows that it is not.
     by_send: bool,
     restart: Arc<Notify>,
@@ -99,6 +108,7 @@ impl Channels {
                 why: None,
                 since: now,
                 changes: 0,
+                told: 0,
                 by_send: false,
                 restart: Arc::default(),
             };
@@ -145,10 +155,28 @@ impl Channels {
         let names: Vec<_> = lock(&self.all).keys().cloned().collect();
         for name in names {
             self.restart(&name);
-            if let Some(channel) = self.put(&name, None) {
-                channel.stop().await;
-            }
+            self.end(&name).await;
         }
+    }
+
+    /// Takes a channel out and stops it; one that does not end is let go of.
+    async fn end(&self, name: &ChannelType) {
+        if let Some(channel) = self.put(name, None)
+            && tokio::time::timeout(STOP_MAX, channel.stop()).await.is_err()
+        {
+            tracing::warn!(channel = %name, "the channel did not stop in time");
+        }
+    }
+
+    /// How long a state must last before people are told.
+    fn patience(&self, name: &ChannelType, state: State) -> Duration {
+        let told = lock(&self.all).get(name).map_or(0, |e| e.told);
+        let lasting = match (state, told.saturating_sub(AT_ONCE)) {
+            (State::Reconnecting | State::Unreachable, n) => n,
+            (_, 0) => return Duration::ZERO,
+            (_, n) => n,
+        };
+        (PATIENCE * 2u32.saturating_pow(lasting)).min(PATIENCE_MAX)
     }
 }
 
@@ -191,9 +219,7 @@ pub(crate) async fn keep(host: Arc<Host>, def: &'static ChannelDef, start: Start
             }
         }
         wait = AGAIN_FIRST;
-        if let Some(channel) = host.channels.put(&name, None) {
-            channel.stop().await;
-        }
+        host.channels.end(&name).await;
         host.channel_is(&name, State::Starting, None);
     }
 }
@@ -283,7 +309,11 @@ impl Host {
             let is_new = entry.state != state;
             (entry.state, entry.why, entry.by_send) = (state, why.clone(), false);
             if is_new {
-                entry.since = self.clock.now();
+                let now = self.clock.now();
+                if now - CALM > entry.since {
+                    entry.told = 0;
+                }
+                entry.since = now;
                 entry.changes += 1;
             }
             is_new.then_some(entry.changes)
@@ -303,6 +333,7 @@ impl Host {
         tokio::spawn(async move {
             if state == State::Up {
                 host.wake_waiting_for(&name).await;
+                host.tell_of_others(&name);
             }
             host.tell_of(&name, state, &why, changes).await;
         });
@@ -329,11 +360,10 @@ impl Host {
 
     /// Tells the owners, unless they know it already: what they were told last is on disk.
     async fn tell_of(self: &Arc<Self>, name: &ChannelType, state: State, why: &str, changes: u64) {
-        match state {
-            State::Starting => return,
-            State::Reconnecting | State::Unreachable => tokio::time::sleep(PATIENCE).await,
-            State::Up | State::Needs | State::Broken | State::NotConfigured => {}
+        if state == State::Starting {
+            return;
         }
+        tokio::time::sleep(self.channels.patience(name, state)).await;
         let _in_turn = self.channels.telling.lock().await;
         if lock(&self.channels.all).get(name).is_none_or(|e| e.changes != changes) {
             return;
@@ -374,10 +404,25 @@ impl Host {
                     )?;
                 }
             }
+            if let Some(entry) = lock(&host.channels.all).get_mut(&name) {
+                entry.told = entry.told.saturating_add(1);
+            }
             Ok(host.central.put_setting(&key, now)?)
         });
         if let Err(e) = told.await {
             tracing::error!(error = %e, "the owner was not told");
+        }
+    }
+
+    /// A channel is up: what nobody could be told before can be told on it.
+    fn tell_of_others(self: &Arc<Self>, up: &ChannelType) {
+        for (name, e) in lock(&self.channels.all).iter().filter(|(name, _)| *name != up) {
+            if matches!(e.state, State::Starting | State::Up | State::NotConfigured) {
+                continue;
+            }
+            let (host, name, state, changes) = (self.clone(), name.clone(), e.state, e.changes);
+            let why = e.why.clone().unwrap_or_default();
+            tokio::spawn(async move { host.tell_of(&name, state, &why, changes).await });
         }
     }
 

@@ -1,14 +1,16 @@
 //! What holds for any bytes: tried by the fuzzer and, a little, by the tests. No part of an ordinary build.
 
 use crate::pairing::{ALPHABET, LENGTH, read};
+use nanoclaw_channel::ask;
 
 #[cfg(test)]
 mod tests;
 
 /// What somebody types: a code is one however it is written, and is all that there is but for the bot's name.
 pub fn code(data: &[u8]) {
-    let text = String::from_utf8_lossy(data);
-    let Some(code) = read(&text) else { return };
+    let said = String::from_utf8_lossy(data);
+    let Some(code) = read(&said) else { return };
+    let text = ask::typed(&said);
     assert_eq!(code.len(), LENGTH);
     assert!(code.bytes().all(|b| ALPHABET.contains(&b)), "{code:?} of {text:?}");
     let last = text.split_whitespace().last().unwrap_or_default();

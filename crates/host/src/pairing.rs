@@ -1,11 +1,12 @@
 //! A chat is connected by typing a code there that the operator was given.
 //!
-//! The code is taken for one message ● before anything is done with it, and everything that follows can be
-//! done again: a kill in between lets the same message, delivered again, finish the work. No agent ever sees it.
+//! The code is taken for one message of one person ● before anything is done with it, and everything that
+//! follows can be done again until it is done: a kill in between lets the same message, delivered again, finish
+//! the work. No agent ever sees it.
 
-use crate::{Host, HostError, fault, lock, strangers};
+use crate::{Host, HostError, approvals, fault, lock, strangers};
 use nanoclaw_central::{Agent, Chat, ChatKind, Pairing, Role, UnknownSenderPolicy};
-use nanoclaw_channel::Inbound;
+use nanoclaw_channel::{Inbound, UNVERIFIED, ask};
 use nanoclaw_contract::ids::{self, ChannelType, ChatId, PlatformId, UserId};
 use nanoclaw_contract::time::iso;
 use sha2::{Digest as _, Sha256};
@@ -58,7 +59,7 @@ fn is_code(text: &str) -> bool {
 
 /// The code that a message is, if it is nothing else; it may address the bot before.
 pub(crate) fn read(text: &str) -> Option<String> {
-    let mut words = text.split_whitespace();
+    let mut words = ask::typed(text).split_whitespace();
     let code = match (words.next()?, words.next()) {
         (code, None) => code,
         (name, Some(code)) if name.starts_with('@') => code,
@@ -101,11 +102,15 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
         return Ok(false);
     };
     let (central, at, now, hash) = (&host.central, &message.at, host.clock.now(), hash(&code));
-    let by = format!("{}\n{}", at.platform_id, message.id);
+    let to = message.reply.as_ref().unwrap_or(at);
+    // On some platforms, who sends a message chooses its id.
+    let by = format!("{user}\n{}\n{}", at.platform_id, message.id);
     if let Some(pairing) = central.take_pairing(&at.channel_type, &hash, &by, now)? {
+        if pairing.outcome.is_some() {
+            return Ok(true);
+        }
         fault::point("host.pairing.taken");
         let outcome = connect(host, message, user, &pairing)?;
-        let to = message.reply.as_ref().unwrap_or(at);
         host.say(&format!("paired:{}", pairing.id), to, format!("✅ Connected. {outcome}"))?;
         central.finish_pairing(&pairing.id, &outcome)?;
         host.guesses.used.notify_waiters();
@@ -123,7 +128,7 @@ pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result
     if host.guesses.answers(&at.channel_type, &at.platform_id) {
         let text = "This code is wrong, or not good any more. The operator makes another with \
                     `ncl chats pair`.";
-        host.say(&format!("unpaired:{}:{by}", at.channel_type), at, text.into())?;
+        host.say(&format!("unpaired:{}:{by}", at.channel_type), to, text.into())?;
     }
     Ok(true)
 }
@@ -171,21 +176,32 @@ fn connect(
     if kind == ChatKind::Direct {
         central.put_user_dm(user, &at.channel_type, &chat.id, now)?;
     }
+    approvals::connected_by_code(host, &chat.id)?;
     let how = match kind {
         ChatKind::Direct => "answers here",
         ChatKind::Group => "answers here when it is addressed",
     };
-    let whose = own(host, user, pairing.owner)?;
+    let whose = own(host, message, user, pairing.owner)?;
     Ok(format!("{} {how}.{whose}", agent.name))
 }
 
-/// Makes the person the owner if there is none, or one with the owner if that was asked for.
-fn own(host: &Host, user: &UserId, wanted: bool) -> Result<&'static str, HostError> {
+/// Makes the person the owner if there is none, or one with the owner if that was asked for. Whoever holds the
+/// code is the operator, but later messages bring none: they must prove whose they are.
+fn own(
+    host: &Host,
+    message: &Inbound,
+    user: &UserId,
+    wanted: bool,
+) -> Result<&'static str, HostError> {
     let (central, now) = (&host.central, host.clock.now());
     let owners = central.owners()?;
     let is = |(role, _): &(Role, _)| *role == Role::Owner;
     if !(wanted || owners.is_empty()) || central.roles_of(user)?.iter().any(is) {
         return Ok("");
+    }
+    if message.sender.handle.starts_with(UNVERIFIED) {
+        return Ok(" But nothing proves who writes in your name here, so nobody became an owner; \
+                   see docs/channels/email.md for the proof.");
     }
     let mut people = Vec::new();
     for owner in &owners {

@@ -33,7 +33,8 @@ pub(crate) fn asked(
 ) -> Result<Option<(OpenQuestion, Choice)>, HostError> {
     let at = &message.at;
     let buttons = host.channels.get(&at.channel_type).is_some_and(|c| c.capabilities().buttons);
-    if buttons || message.text.len() > TYPED_BYTES_MAX || !message.files.is_empty() {
+    let said = ask::typed(&message.text);
+    if buttons || said.len() > TYPED_BYTES_MAX || !message.files.is_empty() {
         return Ok(None);
     }
     let open =
@@ -45,7 +46,7 @@ pub(crate) fn asked(
         question: String::new(),
         options: question.options.clone(),
     };
-    Ok(ask::choice(&asked, &message.text).cloned().map(|chosen| (question, chosen)))
+    Ok(ask::choice(&asked, said).cloned().map(|chosen| (question, chosen)))
 }
 
 /// A typed answer to an open question. The outer `Some`: it was one.

@@ -26,6 +26,8 @@ const ALL_HELD_BYTES_MAX: u64 = 1 << 30;
 const SAYS_CHARS_MAX: usize = 500;
 /// The option that asks for a name.
 pub(crate) const NEW_AGENT: &str = "new_agent";
+/// Chosen where a code connected the chat; no card offers it, and it vouches for nobody who waits.
+pub(crate) const BY_CODE: &str = "by_code";
 
 /// The name in the value of an option that makes a new agent.
 pub(crate) fn new_name(value: &str) -> Option<&str> {
@@ -272,6 +274,9 @@ pub(crate) async fn apply(
             Action::LetIn { agent, user, .. } => {
                 h.central.add_member(user, agent, by.as_ref(), h.clock.now())?;
                 String::new()
+            }
+            Action::ConnectChat { .. } if its.chosen.as_deref() == Some(BY_CODE) => {
+                "It was connected by a code.".into()
             }
             Action::ConnectChat { chat, user, .. } => {
                 let agent = chosen(&h, &its)?;

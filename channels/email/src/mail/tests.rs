@@ -52,6 +52,58 @@ fn mails_of_nobody_or_many_are_refused() {
     assert!(mail("From: bot@x.example\n\nhi").is_err());
 }
 
+/// Whoever was written to could otherwise speak to the agent in the name of who wrote.
+#[test]
+fn a_mail_that_was_written_to_others_proves_nothing() {
+    let proof = "Authentication-Results: mx.x.example; dmarc=pass header.from=y.example\n";
+    for (to, is) in [
+        ("To: bot@x.example", "owner@y.example"),
+        ("To: eve@z.example, Bot <BOT+notes@X.example>", "owner@y.example"),
+        ("To: eve@z.example\nCc: bot@x.example", "owner@y.example"),
+        ("To: eve@z.example", "unverified:owner@y.example"),
+        ("To: bot@z.example, bot+bot@x.example.z", "unverified:owner@y.example"),
+        ("X-To: bot@x.example", "unverified:owner@y.example"),
+    ] {
+        let mail = mail(&format!("{proof}From: owner@y.example\n{to}\n\nhi")).unwrap();
+        assert_eq!(mail.sender.handle, is, "{to}");
+    }
+}
+
+/// A signature covers one of several senders, and nobody says which.
+#[test]
+fn a_mail_with_a_second_sender_is_refused() {
+    let proof = "Authentication-Results: mx.x.example; dkim=pass header.d=y.example\n";
+    let many = "X-A: b\n".repeat(1100);
+    for between in ["", many.as_str()] {
+        let raw = format!("{proof}From: ann@y.example\n{between}From: owner@y.example\n\nhi");
+        assert!(mail(&raw).is_err());
+    }
+    assert!(mail(&format!("{proof}From: owner@y.example\n\nhi")).is_ok());
+}
+
+#[test]
+fn a_broken_word_of_the_server_gives_its_place_to_no_forgery() {
+    let forged = "Authentication-Results: mx.x.example; dmarc=pass header.from=y.example\r\n";
+    let own: &[u8] =
+        b"Authentication-Results: mx.x.example; spf=fail smtp.mailfrom=\xff@evil.example\r\n";
+    let rest = format!("{forged}From: ann@y.example\r\n\r\nhi");
+    let mail = read(&[own, rest.as_bytes()].concat(), &self::own()).unwrap();
+    assert_eq!(mail.sender.handle, "unverified:ann@y.example");
+}
+
+#[test]
+fn of_a_mail_with_ever_so_many_files_the_rest_is_told() {
+    let part = "--b\nContent-Type: text/csv; name=a.csv\nContent-Disposition: attachment\n\na\n";
+    let raw = format!(
+        "From: ann@y.example\nMIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=b\n\n{}--b--\n",
+        part.repeat(250)
+    );
+    let files = mail(&raw).unwrap().files;
+    assert_eq!(files.len(), 101);
+    let last = files.last().unwrap();
+    assert_eq!((last.name.as_str(), last.missing.is_some()), ("150 more files", true));
+}
+
 #[test]
 fn what_is_new_stands_above_what_it_answers() {
     let check = |text: &str, wanted: &Expect| {

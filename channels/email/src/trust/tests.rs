@@ -60,9 +60,28 @@ fn only_the_own_servers_first_word_counts() {
         "Authentication-Results: mx.x.example; spf=fail (dmarc=pass header.from=y.example)",
         "Authentication-Results: mx.x.example; spf=fail smtp.helo=\"; dmarc=pass header.from=y.example\"",
         "Authentication-Results: mx.x.example; none\nAuthentication-Results: mx.x.example; dmarc=pass header.from=y.example",
+        // The address of an envelope is the sender's own words, quoted as they like.
+        "Authentication-Results: mx.x.example; spf=pass smtp.mailfrom=\"a\\\" ; dmarc=pass header.from=y.example ; \\\"b\"@evil.example",
+        "Authentication-Results: mx.x.example; spf=fail (a\\) ; dmarc=pass header.from=y.example",
+        "Authentication-Results: mx.x.example; spf=fail (a\\\\(\\) ; b) ; dmarc=fail header.from=y.example",
     ] {
         assert!(!check(forged), "{forged}");
     }
     let no_server = "Authentication-Results: mx.x.example; dmarc=pass header.from=y.example";
     assert!(!verified(&headers(no_server), &email("ann@y.example"), None));
+}
+
+#[test]
+fn whoever_has_the_domain_above_proves_nothing() {
+    let check = |text: &str, from: &str| {
+        let line = format!("Authentication-Results: mx; {text}");
+        verified(&headers(&line), &email(from), Some("mx"))
+    };
+    // Servers do not agree on what an organisation is; those that know say it with DMARC.
+    assert!(!check("dkim=pass header.d=co.uk", "ann@bank.co.uk"));
+    assert!(!check("dkim=pass header.d=github.io", "ann@ann.github.io"));
+    assert!(!check("spf=pass smtp.mailfrom=x@shop.example", "ann@mail.shop.example"));
+    assert!(!check("dkim=pass header.d=mail.shop.example", "ann@shop.example"));
+    assert!(check("dmarc=pass header.from=mail.shop.example", "ann@mail.shop.example"));
+    assert!(!check("dmarc=pass header.from=shop.example", "ann@mail.shop.example"));
 }

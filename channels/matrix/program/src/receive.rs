@@ -326,16 +326,24 @@ impl Matrix {
         }
         let allowed =
             get("MATRIX_INVITE_AUTOJOIN_ALLOWLIST").filter(|list| !list.trim().is_empty());
-        for room in self.client.invited_rooms().into_iter().take(JOINS_MAX) {
+        let mut joins = 0..JOINS_MAX;
+        for room in self.client.invited_rooms() {
             let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
             let good = match (&allowed, inviter) {
                 (Some(list), Ok(inviter)) => list.split(',').any(|one| one.trim() == inviter),
                 (Some(_), Err(_)) => false,
                 (None, _) => true,
             };
-            let tries = refused.entry(room.room_id().to_string()).or_default();
-            if !good || *tries >= 3 || room.state() != RoomState::Invited {
+            if !good || room.state() != RoomState::Invited {
                 continue;
+            }
+            let tries = refused.entry(room.room_id().to_string()).or_default();
+            // Invitations that lead nowhere do not stand before others.
+            if *tries >= 3 {
+                continue;
+            }
+            if joins.next().is_none() {
+                return;
             }
             if let Err(e) = room.join().await {
                 *tries += 1;

@@ -6,6 +6,7 @@
 
 use crate::Matrix;
 use crate::send::sort;
+use matrix_sdk::ruma::events::room::member::MembershipState;
 use matrix_sdk::ruma::{RoomId, UserId};
 use matrix_sdk::{Room, RoomMemberships, RoomState};
 use nanoclaw_channel::{PlatformId, SendError};
@@ -41,14 +42,21 @@ impl Matrix {
             return None;
         }
         let targets = room.direct_targets();
-        if let (1, Some(target)) = (targets.len(), targets.iter().next()) {
-            return target.as_str().starts_with('@').then(|| target.as_str().to_owned());
+        if let (1, Some(target)) = (targets.len(), targets.iter().next())
+            && let Ok(target) = UserId::parse(target.as_str())
+            && !has_left(room, &target).await
+        {
+            return Some(target.to_string());
         }
         let named = room.name().is_some() || room.canonical_alias().is_some();
         if named || self.state.get::<bool>(&group).await.is_some() {
             return None;
         }
-        let members = room.members(RoomMemberships::ACTIVE).await.ok()?;
+        let members = match room.members(RoomMemberships::ACTIVE).await {
+            Ok(members) => members,
+            // The homeserver is away: what is known of the room already.
+            Err(_) => room.members_no_sync(RoomMemberships::ACTIVE).await.ok()?,
+        };
         let mut others = members.iter().filter(|member| member.user_id() != self.me);
         match (others.next(), others.next()) {
             (Some(one), None) => Some(one.user_id().to_string()),
@@ -89,8 +97,11 @@ impl Matrix {
         let last: Option<String> = self.state.get(&format!("dm:{user}")).await;
         let last = last.and_then(|id| self.joined(&RoomId::parse(id).ok()?));
         let joined = |room: &Room| room.state() == RoomState::Joined;
-        if let Some(room) = last.or_else(|| self.client.get_dm_rooms(user).find(joined)) {
-            return Ok(room);
+        for room in last.into_iter().chain(self.client.get_dm_rooms(user).filter(joined)) {
+            // Others may have come, and the person may have left: what is for one is for nobody else.
+            if self.person_of(&room).await.as_deref() == Some(user.as_str()) {
+                return Ok(room);
+            }
         }
         if !self.synced.load(Ordering::Relaxed) {
             return Err(self.unknown(""));
@@ -115,4 +126,11 @@ impl Matrix {
         };
         Some(room.display_name().await.ok()?.to_string())
     }
+}
+
+/// Whether somebody was in a room and is not any more.
+async fn has_left(room: &Room, user: &UserId) -> bool {
+    let member = room.get_member_no_sync(user).await.ok().flatten();
+    member
+        .is_some_and(|m| !matches!(m.membership(), MembershipState::Join | MembershipState::Invite))
 }

@@ -37,3 +37,17 @@ fn a_number_a_label_or_a_value_is_an_answer() {
     assert_eq!(value("REJECT"), Some("reject"));
     assert_eq!([value("0"), value("3"), value(""), value("yes please")], [None; 4]);
 }
+
+#[test]
+fn what_is_typed_in_a_mail_is_neither_its_subject_nor_what_it_quotes() {
+    for (text, is) in [
+        (" yes\n", "yes"),
+        ("Subject: Re: lunch\n\nyes", "yes"),
+        ("Subject: yes\nno", "Subject: yes\nno"),
+        ("yes\n\n[The mail that this answers:]\n> no\n\n> 2", "yes"),
+        ("[The mail that this answers:]\n> no", ""),
+        ("", ""),
+    ] {
+        assert_eq!(super::typed(text), is, "{text:?}");
+    }
+}

@@ -32,10 +32,10 @@ pub(crate) fn card(q: &Question) -> String {
 
 /// Takes a message that answers a request; true if it did, or was meant to. Blocks.
 pub(crate) fn take(host: &Arc<Host>, message: &Inbound, user: &UserId) -> Result<bool, HostError> {
-    if message.text.len() > ANSWER_BYTES_MAX || !message.files.is_empty() {
+    let (at, said) = (&message.at, ask::typed(&message.text));
+    if said.len() > ANSWER_BYTES_MAX || !message.files.is_empty() {
         return Ok(false);
     }
-    let (at, said) = (&message.at, message.text.trim());
     if let Some(id) = host.central.expected_name(user, at)? {
         return name(host, &id, message, user).map(|()| true);
     }
@@ -111,7 +111,7 @@ fn name(
     message: &Inbound,
     user: &UserId,
 ) -> Result<(), HostError> {
-    let said = message.text.trim();
+    let said = ask::typed(&message.text);
     let reply = if said.eq_ignore_ascii_case("cancel") {
         host.central.expect_name(id, None)?;
         "Cancelled. The request is still open.".to_owned()

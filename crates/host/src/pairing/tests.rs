@@ -3,7 +3,13 @@ use nanoclaw_contract::ids::{self, ChannelType, PlatformId};
 
 #[test]
 fn a_code_stands_alone() {
-    for text in ["AB3DE-FG4JK", "ab3defg4jk", " AB3DEFG4JK\n", "@bot AB3DE-FG4JK"] {
+    for text in [
+        "AB3DE-FG4JK",
+        "ab3defg4jk",
+        " AB3DEFG4JK\n",
+        "@bot AB3DE-FG4JK",
+        "Subject: it is I\n\nAB3DE-FG4JK",
+    ] {
         assert_eq!(read(text).as_deref(), Some("AB3DEFG4JK"), "{text:?}");
     }
     for text in [
@@ -12,6 +18,8 @@ fn a_code_stands_alone() {
         "PASSWORDXY",
         "AB3DE FG4JK",
         "my code AB3DEFG4JK",
+        "Subject: it is I\nAB3DE-FG4JK",
+        "Subject: it is I\n\nmy code\n\nAB3DE-FG4JK",
         "AB3DEFG4JK!",
         "AB3DEFG4J",
         "AB3DEFG4JKK",
