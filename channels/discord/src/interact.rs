@@ -2,8 +2,10 @@
 
 use crate::ids::Id;
 use crate::receive::Receiver;
-use crate::send::Asked;
+use crate::send::{Asked, TEXT_MAX};
 use crate::wire::{Interaction, User};
+use nanoclaw_channel::markdown::printable_line;
+use nanoclaw_channel::split::Unit;
 use nanoclaw_channel::{
     Answer, AnswerOutcome, ChannelType, ChatKind, Inbound, IngressError, Mention,
     PlatformMessageId, QuestionId, Sender,
@@ -15,6 +17,8 @@ const BUTTON: u8 = 3;
 /// How Discord is answered: a message, or the message with the button made anew.
 const SAY: u8 = 4;
 const REPLACE: u8 = 7;
+/// Longest choice that is shown beside its question.
+const LABEL_MAX: usize = 200;
 /// Seen only by who pressed.
 const EPHEMERAL: u64 = 64;
 
@@ -136,12 +140,15 @@ fn say(text: &str) -> Value {
 
 /// The message without its buttons and with what came of it.
 fn closed(text: &str, label: &str) -> Value {
-    let label = nanoclaw_channel::markdown::printable_line(label);
-    let room = crate::send::TEXT_MAX.saturating_sub(label.chars().count() + 16);
-    // The question was shown whole; only a copy of it beside the answer may have to be shorter.
-    let text: String = text.chars().take(room / 2).collect();
+    let label: String = printable_line(label).chars().take(LABEL_MAX).collect();
+    let note = format!("\n\n**{label}**");
+    let mut text = text.to_owned();
+    // Only where both do not fit, the copy of the question beside the answer is shorter.
+    while Unit::Utf16.len(&text) + Unit::Utf16.len(&note) > TEXT_MAX {
+        text.pop();
+    }
     json!({ "type": REPLACE, "data": {
-        "content": format!("{text}\n\n**{label}**"),
+        "content": text + &note,
         "components": [],
         "allowed_mentions": { "parse": [] },
     } })

@@ -179,7 +179,9 @@ impl Channel for Discord {
         all.sort_unstable_by_key(|m| m.id);
         let mut said = Vec::new();
         for message in all.into_iter().filter(|m| m.is_said() && m.author.id != self.sender.me) {
-            if let Ok(mut inbound) = self.receiver.inbound(message, place.guild).await {
+            if let Ok(mut inbound) =
+                self.receiver.inbound(message, place.guild, receive::Files::Name).await
+            {
                 inbound.at = at.clone();
                 said.push(inbound);
             }

@@ -9,16 +9,17 @@
 //! channel whose last message is not the one that was seen last.
 
 use crate::ids::{Id, Place};
-use crate::rest::Rest;
+use crate::rest::{CallError, Rest};
+use crate::send::part_of;
 use crate::wire::{
-    Attachment, Channel, Deleted, Frame, Guild, Interaction, Message, Reaction, Ready, Threads,
-    Update,
+    Attachment, Channel, Deleted, Frame, Guild, Interaction, Message, Reaction, Ready, Snapshot,
+    Threads, Update,
 };
 use futures_util::StreamExt as _;
 use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{
     Change, ChatKind, Health, InFile, Inbound, Ingress, IngressError, Mention, PlatformMessageId,
-    Quote, Report, Sender, What,
+    Quote, Report, SendError, Sender, What,
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::{kind_of, safe_name};
@@ -60,6 +61,13 @@ pub(crate) struct Receiver {
     pub(crate) up: Notify,
     /// Why it never will be.
     pub(crate) ended: OnceLock<String>,
+}
+
+/// Whether files are worth their time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Files {
+    Fetch,
+    Name,
 }
 
 /// What is known of channels and roles.
@@ -186,7 +194,14 @@ impl Receiver {
             *mark =
                 Mark { session: ready.session_id, url: ready.resume_gateway_url, taken: number };
         }
-        let lasting = self.event(name, number, content).await?;
+        let lasting = match self.event(name, number, content).await {
+            Err(e) if name == "READY" => {
+                // Resumed, the session would go on behind it: what it begins with is done in a new one.
+                *mark = Mark::default();
+                return Err(e);
+            }
+            taken => taken?,
+        };
         mark.taken = number;
         if lasting {
             let line = format!("{}\n{}\n{number}", mark.session, mark.url);
@@ -287,7 +302,7 @@ impl Receiver {
     async fn message(&self, message: Message, guild: Option<Id>) -> Result<(), IngressError> {
         let (channel, id) = (message.channel_id, message.id);
         if message.is_said() && message.author.id != self.me {
-            let inbound = self.inbound(message, guild).await?;
+            let inbound = self.inbound(message, guild, Files::Fetch).await?;
             self.ingress.push(inbound).await?;
         }
         let guild = guild.map(|g| g.to_string()).unwrap_or_default();
@@ -300,6 +315,7 @@ impl Receiver {
         &self,
         message: Message,
         guild: Option<Id>,
+        fetch: Files,
     ) -> Result<Inbound, IngressError> {
         let mut place = self.place(message.channel_id, guild).await?;
         let mention = self.mention(&message, place);
@@ -309,8 +325,9 @@ impl Receiver {
         }
         let text = readable(&message, |id| self.room_name(id));
         let mut files = Vec::new();
-        for attachment in &message.attachments {
-            files.push(self.file(attachment).await);
+        let forwarded = message.message_snapshots.iter().flat_map(|s| &s.message.attachments);
+        for attachment in message.attachments.iter().chain(forwarded) {
+            files.push(self.file(attachment, fetch).await);
         }
         let nick = message.member.as_ref().and_then(|m| m.nick.clone());
         let name = nick.unwrap_or_else(|| message.author.name().to_owned());
@@ -354,10 +371,12 @@ impl Receiver {
         self.rooms().all.get(&id).and_then(|r| r.name.clone())
     }
 
-    async fn file(&self, given: &Attachment) -> InFile {
+    async fn file(&self, given: &Attachment, fetch: Files) -> InFile {
         let mime = given.content_type.as_deref();
         let kind = kind_of(mime, &given.filename);
-        let fetched = if given.size > FILE_MAX {
+        let fetched = if fetch == Files::Name {
+            Err("it was said before the agent was asked".into())
+        } else if given.size > FILE_MAX {
             Err(format!("it has {} MB, over {} MB", given.size >> 20, FILE_MAX >> 20))
         } else {
             self.rest.file(&given.url, FILE_MAX).await
@@ -428,6 +447,9 @@ impl Receiver {
         };
         let (id, handle) = (reaction.message_id, &sender.handle);
         let event = format!("{id}-{handle}-{n}");
+        // The host knows an answer of several parts by its first.
+        let first = self.store.get(&part_of(id)).await?.and_then(|first| Id::parse(&first));
+        let id = first.unwrap_or(id);
         let what = What::Reacted { emoji, removed };
         let change = change(place, id, &event, crate::now(), Some(sender), what)?;
         self.ingress.change(change).await
@@ -486,7 +508,10 @@ impl Receiver {
             let path = format!("/channels/{channel}/messages?after={last}&limit=100");
             let mut page: Vec<Message> = match self.rest.get(&path).await {
                 Ok(page) => page,
-                Err(e) if matches!(e.status, 403 | 404) => return Ok(()),
+                Err(CallError { next: SendError::Reject { why }, .. }) => {
+                    tracing::warn!(%channel, why, "what was said while the bot was away is not read");
+                    return Ok(());
+                }
                 Err(e) => return Err(IngressError(e.next.to_string())),
             };
             page.sort_unstable_by_key(|m| m.id);
@@ -550,8 +575,24 @@ fn read<T: DeserializeOwned>(name: &str, content: &RawValue) -> Option<T> {
 
 /// The text as people read it: names instead of numbers, and a line for what is no text.
 pub(crate) fn readable(message: &Message, room: impl Fn(Id) -> Option<String>) -> String {
-    let mut out = String::with_capacity(message.content.len());
-    let mut rest = message.content.as_str();
+    let mut out = named(&message.content, message, &room);
+    for Snapshot { message: forwarded } in &message.message_snapshots {
+        out.push_str(&format!("\n[forwarded]\n{}", named(&forwarded.content, message, &room)));
+    }
+    for sticker in &message.sticker_items {
+        out.push_str(&format!("\n[sticker: {}]", sticker.name));
+    }
+    if let Some(poll) = &message.poll {
+        let text = |t: &Option<String>| t.clone().unwrap_or_default();
+        let answers: Vec<_> = poll.answers.iter().map(|a| text(&a.poll_media.text)).collect();
+        out.push_str(&format!("\n[poll: {} ({})]", text(&poll.question.text), answers.join(", ")));
+    }
+    out.trim_start_matches('\n').to_owned()
+}
+
+fn named(content: &str, message: &Message, room: impl Fn(Id) -> Option<String>) -> String {
+    let mut out = String::with_capacity(content.len());
+    let mut rest = content;
     while let Some(at) = rest.find('<') {
         let (before, from) = rest.split_at(at);
         out.push_str(before);
@@ -567,15 +608,7 @@ pub(crate) fn readable(message: &Message, room: impl Fn(Id) -> Option<String>) -
         }
     }
     out.push_str(rest);
-    for sticker in &message.sticker_items {
-        out.push_str(&format!("\n[sticker: {}]", sticker.name));
-    }
-    if let Some(poll) = &message.poll {
-        let text = |t: &Option<String>| t.clone().unwrap_or_default();
-        let answers: Vec<_> = poll.answers.iter().map(|a| text(&a.poll_media.text)).collect();
-        out.push_str(&format!("\n[poll: {} ({})]", text(&poll.question.text), answers.join(", ")));
-    }
-    out.trim_start_matches('\n').to_owned()
+    out
 }
 
 /// `@id`, `@!id`, `#id`, `:name:id`, `a:name:id`.

@@ -96,8 +96,10 @@ impl Rest {
         &self,
         path: &str,
         form: reqwest::multipart::Form,
+        bytes: usize,
     ) -> Result<Value, CallError> {
-        self.read(self.request(Method::POST, path).multipart(form)).await
+        let request = self.request(Method::POST, path).timeout(http::upload_time(bytes));
+        self.read(request.multipart(form)).await
     }
 
     /// A file that came with a message; only from where Discord keeps them.

@@ -12,6 +12,7 @@ use nanoclaw_channel::{
     Body, OutFile, Outgoing, PlatformMessageId, Question, Receipt, SendError, ask, markdown,
 };
 use nanoclaw_kit::dialect::{Dialect, pieces};
+use nanoclaw_kit::emoji;
 use nanoclaw_kit::store::Store;
 use reqwest::multipart::{Form, Part};
 use serde::{Deserialize, Serialize};
@@ -28,8 +29,8 @@ const FILES_MAX: usize = 10;
 const BUTTONS_PER_ROW: usize = 5;
 const BUTTONS_MAX: usize = 25;
 const LABEL_CHARS_MAX: usize = 80;
-/// How long it is remembered what was shown, and what was asked: longer than the host tries.
-const KEPT: Duration = Duration::from_secs(3 * 86_400);
+/// How long it is remembered what was shown, and what was asked: longer than a channel is out of order.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
 const ASKED: Duration = Duration::from_secs(30 * 86_400);
 /// For how long Discord is trusted to know a nonce.
 const NONCE_KNOWN_S: i64 = 120;
@@ -69,7 +70,7 @@ impl Sender {
                 let (markdown, files) = without_oversized(markdown, files);
                 self.text(message, place, &markdown, &files).await
             }
-            Body::Edit { message: of, markdown } => self.edit(place, of, markdown).await,
+            Body::Edit { message: of, markdown } => self.edit(message, place, of, markdown).await,
             Body::React { message: to, emoji } => self.react(place, to, emoji).await,
             Body::Ask(question) => self.ask(message, place, question).await,
             Body::Card { title, markdown } => {
@@ -154,18 +155,32 @@ impl Sender {
             let id = match self.store.get(&format!("sent:{nonce}")).await? {
                 Some(id) => id,
                 None => {
-                    let id = self.post(place, piece, &nonce).await?;
+                    let id = self.post(place, piece, &nonce, &ids).await?;
                     self.store.put_for(&format!("sent:{nonce}"), &id, KEPT).await?;
                     id
                 }
             };
             ids.push(id);
         }
-        let Some(first) = ids.first().cloned() else { return Ok(Receipt::default()) };
         if ids.len() > 1 {
-            self.store.put_for(&format!("parts:{first}"), &ids.join(","), ASKED).await?;
+            self.keep_parts(&ids).await?;
         }
+        let Some(first) = ids.into_iter().next() else { return Ok(Receipt::default()) };
         Ok(Receipt { id: PlatformMessageId::parse(first).ok() })
+    }
+
+    /// Keeps which parts a message has: an edit is for all of them, a reaction to one is to the message.
+    async fn keep_parts(&self, ids: &[String]) -> Result<(), SendError> {
+        let [first, rest @ ..] = ids else { return Ok(()) };
+        let key = format!("parts:{first}");
+        if rest.is_empty() {
+            return Ok(self.store.delete(&key).await?);
+        }
+        self.store.put_for(&key, &ids.join(","), ASKED).await?;
+        for part in rest {
+            self.store.put_for(&format!("part:{part}"), first, ASKED).await?;
+        }
+        Ok(())
     }
 
     async fn post(
@@ -173,8 +188,9 @@ impl Sender {
         place: Place,
         piece: &Piece<'_>,
         nonce: &str,
+        others: &[String],
     ) -> Result<String, SendError> {
-        if let Some(id) = self.shown_before(place, piece, nonce).await? {
+        if let Some(id) = self.shown_before(place, piece, nonce, others).await? {
             return Ok(id);
         }
         self.rest.turn(place.posts_in()).await;
@@ -219,7 +235,8 @@ impl Sender {
             let part = Part::bytes(file.bytes.clone()).file_name(file.name.clone());
             form = form.part(format!("files[{n}]"), part);
         }
-        self.rest.post_form(&path, form).await
+        let bytes = piece.files.iter().map(|file| file.bytes.len()).sum();
+        self.rest.post_form(&path, form, bytes).await
     }
 
     /// Whether an attempt whose answer was never heard was shown after all: Discord forgets a nonce after
@@ -229,6 +246,7 @@ impl Sender {
         place: Place,
         piece: &Piece<'_>,
         nonce: &str,
+        others: &[String],
     ) -> Result<Option<String>, SendError> {
         let now = crate::now().as_second();
         let key = format!("tried:{nonce}");
@@ -248,6 +266,7 @@ impl Sender {
         };
         let same = recent.iter().rev().find(|m| {
             m.author.id == self.me
+                && !others.contains(&m.id.to_string())
                 && m.content.trim() == piece.content.trim()
                 && m.attachments.len() == piece.files.len()
                 && crate::receive::when(&m.timestamp).as_second() >= tried - 5
@@ -277,6 +296,7 @@ impl Sender {
 
     async fn edit(
         &self,
+        message: &Outgoing,
         place: Place,
         of: &PlatformMessageId,
         markdown: &str,
@@ -297,11 +317,11 @@ impl Sender {
                 edited.inspect_err(|e| self.rest.slow_down(channel, e))?;
                 ids.push(id.to_string());
             } else {
-                // The same text again has the same nonce: an edit that is tried again adds nothing twice.
+                // An edit that is tried again adds nothing twice.
                 let piece = Piece { content: text.clone(), ..Piece::default() };
-                let nonce = nonce(&format!("edit\n{first}\n{text}"), n);
-                ids.push(self.post(place, &piece, &nonce).await?);
-                self.store.put_for(&key, &ids.join(","), ASKED).await?;
+                let id = self.post(place, &piece, &nonce(&message.key, n), &ids).await?;
+                ids.push(id);
+                self.keep_parts(&ids).await?;
             }
         }
         for gone in old.iter().skip(texts.len().max(1)) {
@@ -311,7 +331,7 @@ impl Sender {
             }
         }
         if ids.len() != old.len() {
-            self.store.put_for(&key, &ids.join(","), ASKED).await?;
+            self.keep_parts(&ids).await?;
         }
         Ok(Receipt { id: Some(of.clone()) })
     }
@@ -323,10 +343,9 @@ impl Sender {
         emoji: &str,
     ) -> Result<Receipt, SendError> {
         let message = message_id(to)?;
-        let name = emoji.trim().trim_matches(':');
-        let emoji = emojis::get_by_shortcode(name).or_else(|| emojis::get(name));
+        let found = emoji::find(emoji);
         let emoji =
-            emoji.ok_or_else(|| reject(format!("{name:?} is no emoji that Discord knows")))?;
+            found.ok_or_else(|| reject(format!("{emoji:?} is no emoji that Discord knows")))?;
         let mut coded = String::new();
         for byte in emoji.as_str().bytes() {
             coded.push_str(&format!("%{byte:02X}"));
@@ -357,6 +376,11 @@ fn buttons(question: &Question, id: &str) -> (Value, bool) {
     let rows: Vec<Value> =
         all.chunks(BUTTONS_PER_ROW).map(|row| json!({ "type": 1, "components": row })).collect();
     (Value::Array(rows), whole)
+}
+
+/// Under which key the first part of a message is kept that this is a later part of.
+pub(crate) fn part_of(id: Id) -> String {
+    format!("part:{id}")
 }
 
 /// What a button says of its question: short, whatever the question is called.

@@ -65,6 +65,9 @@ pub(crate) struct Message {
     #[serde(default)]
     pub(crate) sticker_items: Vec<Named>,
     pub(crate) poll: Option<Poll>,
+    /// What was passed on; then there is no content of its own.
+    #[serde(default)]
+    pub(crate) message_snapshots: Vec<Snapshot>,
     pub(crate) referenced_message: Option<Box<Self>>,
     pub(crate) webhook_id: Option<Id>,
     #[serde(rename = "type", default)]
@@ -84,6 +87,18 @@ pub(crate) struct Attachment {
     pub(crate) content_type: Option<String>,
     pub(crate) size: u64,
     pub(crate) url: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) message: Forwarded,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Forwarded {
+    pub(crate) content: String,
+    pub(crate) attachments: Vec<Attachment>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

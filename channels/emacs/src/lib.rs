@@ -22,6 +22,7 @@ use nanoclaw_channel::{
     Typing,
 };
 use nanoclaw_kit::dialect::plain;
+use nanoclaw_kit::emoji::find;
 use nanoclaw_kit::files::{safe_name, size};
 use nanoclaw_kit::store::Store;
 use nanoclaw_kit::webhook::{BIND_SETTING, Limits, Mount, mount};
@@ -180,7 +181,7 @@ impl Channel for Emacs {
                 entry = Entry {
                     kind: Kind::React,
                     id: message.to_string(),
-                    text: emoji.clone(),
+                    text: find(emoji).map_or_else(|| emoji.clone(), |e| e.as_str().to_owned()),
                     ..entry
                 };
             }

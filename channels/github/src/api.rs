@@ -27,7 +27,7 @@ pub(crate) struct Failed {
 }
 
 impl Failed {
-    fn unclear(error: SendError) -> Self {
+    pub(crate) fn unclear(error: SendError) -> Self {
         Self { error, status: None, unclear: true }
     }
 }
@@ -91,6 +91,11 @@ impl Api {
             etags.insert(path.to_owned(), etag.to_owned());
         }
         Ok(Some(list))
+    }
+
+    /// Whether a list was read before.
+    pub(crate) fn knows(&self, path: &str) -> bool {
+        self.etags.lock().unwrap_or_else(PoisonError::into_inner).contains_key(path)
     }
 
     /// What was read was not taken: everything is read again.

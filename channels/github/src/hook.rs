@@ -4,6 +4,7 @@ use crate::receive::{Event, Remark, last_number};
 use crate::wire::{Account, Delivery};
 use crate::{Hub, NAME};
 use async_trait::async_trait;
+use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_kit::sign;
 use nanoclaw_kit::webhook::{Handler, Hook, Limits, Reply};
 use std::sync::Arc;
@@ -53,9 +54,13 @@ impl Hub {
     /// Takes an event, or keeps it behind those that wait; false if neither could be done.
     async fn hear(&self, event: Event) -> bool {
         let _turn = self.turn.lock().await;
+        // From now on: what is changed or sent again may be old, and what was said around it is nobody's business.
+        let now = self.api.heard().unwrap_or_else(|| SystemClock.now());
+        if self.begin_of(&event.remark().repo, now).await.is_err() {
+            return false;
+        }
         if !self.is_behind.load(Ordering::SeqCst) {
-            let begin = self.begin_of(&event.remark().repo, event.remark().created).await;
-            match self.take(&event).await.and(begin.map_err(Into::into)) {
+            match self.take(&event).await {
                 Ok(()) => return true,
                 Err(error) => {
                     tracing::warn!(channel = NAME, %error, "an event was not taken; it is kept and tried again");

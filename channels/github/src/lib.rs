@@ -114,9 +114,16 @@ async fn begin(start: Start) -> Started {
         behind: Notify::new(),
         turn: tokio::sync::Mutex::default(),
     });
+    let mut watched = Vec::new();
     for repo in repos.iter().flat_map(|all| all.split(',')).map(str::trim).filter(|r| !r.is_empty())
     {
-        hub.watch(repo).await?;
+        watched.push(format!("begin:{}", hub.watch(repo).await?));
+    }
+    // Webhooks bring repositories of their own; without them, the setting says which are read.
+    for (begin, _) in hub.store.list("begin:").await? {
+        if secret.is_none() && !watched.contains(&begin) {
+            hub.store.delete(&begin).await?;
+        }
     }
     let (mount, every) = match secret {
         Some(secret) => {
@@ -134,7 +141,7 @@ async fn begin(start: Start) -> Started {
 
 impl Hub {
     /// Begins to read a repository, under the name that GitHub itself writes.
-    async fn watch(&self, repo: &str) -> Result<(), StartError> {
+    async fn watch(&self, repo: &str) -> Result<String, StartError> {
         let unusable =
             |why: &str| StartError::Broken(format!("GITHUB_REPOS names {repo:?}: {why}"));
         if !is_repo(repo) {
@@ -146,7 +153,8 @@ impl Hub {
             other => other,
         })?;
         let now = self.api.heard().unwrap_or_else(|| SystemClock.now());
-        Ok(self.begin_of(&repo.full_name, now).await?)
+        self.begin_of(&repo.full_name, now).await?;
+        Ok(repo.full_name)
     }
 
     /// What was said in a thread before a post, the oldest first.

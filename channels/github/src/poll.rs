@@ -152,14 +152,22 @@ impl Hub {
         let since = kept.and_then(|at| at.parse::<Timestamp>().ok()).unwrap_or(begin);
         let since = since.checked_sub(OVERLAP).unwrap_or(since).strftime("%Y-%m-%dT%H:%M:%SZ");
         let mut all = Vec::new();
-        for page in 1..=PAGES_MAX {
-            let path = format!(
+        let path = |page| {
+            format!(
                 "repos/{repo}/{kind}?since={since}&sort=updated&direction=asc&per_page={PAGE}&page={page}{more}"
-            );
-            let Some(list) = self.api.news::<Vec<T>>(&path).await? else { break };
-            let full = list.len() == PAGE;
-            all.extend(list);
-            if !full {
+            )
+        };
+        for page in 1..=PAGES_MAX {
+            let more = match self.api.news::<Vec<T>>(&path(page)).await? {
+                Some(list) => {
+                    let full = list.len() == PAGE;
+                    all.extend(list);
+                    full
+                }
+                // A page that is as it was and was full; what is new is behind it.
+                None => self.api.knows(&path(page + 1)),
+            };
+            if !more {
                 break;
             }
         }

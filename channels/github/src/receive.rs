@@ -8,6 +8,7 @@ use nanoclaw_channel::{
     Change, ChatKind, Inbound, IngressError, Mention, PlatformMessageId, Sender, What,
 };
 use nanoclaw_kit::sign;
+use nanoclaw_kit::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -54,12 +55,13 @@ impl Event {
 impl Remark {
     /// The text of an issue or a pull request.
     pub(crate) fn opening(repo: &str, issue: Issue, pull: bool) -> Option<Self> {
+        let number = Some(issue.number).filter(|n| *n > 0)?;
         let body = clean(issue.body);
         let text = if body.is_empty() { issue.title } else { format!("{}\n\n{body}", issue.title) };
         Some(Self {
             repo: repo.to_owned(),
-            thread: if pull { Thread::Pull(issue.number) } else { Thread::Issue(issue.number) },
-            post: Post::Opening(issue.number),
+            thread: if pull { Thread::Pull(number) } else { Thread::Issue(number) },
+            post: Post::Opening(number),
             author: issue.user?,
             text,
             created: issue.created_at,
@@ -94,6 +96,10 @@ impl Remark {
         post: fn(u64) -> Post,
         before: String,
     ) -> Option<Self> {
+        // What has no number has no address.
+        if thread.number() == 0 || comment.id == 0 {
+            return None;
+        }
         Some(Self {
             repo: repo.to_owned(),
             thread,
@@ -137,13 +143,20 @@ impl Hub {
             return Ok(());
         }
         let known = self.store.get(&remark.seen()).await?;
+        // Comments, labels and the like bring an old issue up again, long after it was taken.
+        let old = remark.updated.duration_since(remark.created).unsigned_abs() > SEEN / 2;
         let same = known.as_ref().is_some_and(|known| *known == hash(&remark.text));
         match event {
             Event::Said(_) if known.is_some() => Ok(()),
             Event::Found(_) if same => Ok(()),
             Event::Found(_) if known.is_some() => self.edited(remark, &remark.author).await,
+            Event::Found(_) if old => Ok(self.remember(remark).await?),
             Event::Said(_) | Event::Found(_) => self.said(remark).await,
             Event::Edited { .. } if same => Ok(()),
+            // That it was said was never heard: webhooks come once.
+            Event::Edited { .. } if known.is_none() && !old && self.is_ours(remark).await? => {
+                self.said(remark).await
+            }
             Event::Edited { by, .. } => self.edited(remark, by).await,
             Event::Deleted { by, .. } => self.change(remark, "delete", by, What::Deleted).await,
         }
@@ -162,12 +175,23 @@ impl Hub {
             inbound.mention = Mention::Yes;
         }
         self.ingress.push(inbound).await?;
-        Ok(self.store.put_for(&remark.seen(), &hash(&remark.text), SEEN).await?)
+        Ok(self.remember(remark).await?)
+    }
+
+    async fn remember(&self, remark: &Remark) -> Result<(), StoreError> {
+        self.store.put_for(&remark.seen(), &hash(&remark.text), SEEN).await
+    }
+
+    /// Whether it was said after the repository was first heard of.
+    async fn is_ours(&self, remark: &Remark) -> Result<bool, StoreError> {
+        let begin = self.store.get(&format!("begin:{}", remark.repo)).await?;
+        let begin = begin.and_then(|begin| begin.parse::<Timestamp>().ok());
+        Ok(begin.is_some_and(|begin| remark.created >= begin))
     }
 
     async fn edited(&self, remark: &Remark, by: &Account) -> Result<(), IngressError> {
         self.change(remark, "edit", by, What::Edited(remark.text.clone())).await?;
-        Ok(self.store.put_for(&remark.seen(), &hash(&remark.text), SEEN).await?)
+        Ok(self.remember(remark).await?)
     }
 
     /// A remark as the host takes it.

@@ -22,8 +22,8 @@ use std::time::Duration;
 /// Longest comment is 65,536 characters; our mark takes some.
 pub(crate) const TEXT_MAX: usize = 65_000;
 const TITLE_MAX: usize = 120;
-/// How long an attempt is remembered: longer than the host tries.
-const MEMORY: Duration = Duration::from_secs(3 * 24 * 3600);
+/// How long an attempt is remembered: longer than a channel is out of order.
+const MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How far our clock and GitHub's may be apart.
 const SKEW: Duration = Duration::from_secs(3600);
 const PAGES_MAX: usize = 10;
@@ -183,6 +183,10 @@ impl Hub {
             ),
         };
         let made: Made = self.api.send(Method::POST, &path, &json).await?;
+        if thread.is_none() && made.number == 0 {
+            let why = "GitHub did not say which issue it opened".into();
+            return Err(Failed::unclear(SendError::Retry { after: None, why }));
+        }
         Ok(match thread {
             None => Post::Opening(made.number),
             Some(Thread::Issue(_) | Thread::Pull(_)) => Post::Comment(made.id),
@@ -241,7 +245,7 @@ impl Hub {
             return Ok(self.store.delete(&key).await?);
         }
         let rest: Vec<String> = rest.iter().map(Post::to_string).collect();
-        Ok(self.store.put_for(&key, &rest.join(" "), MEMORY * 30).await?)
+        Ok(self.store.put_for(&key, &rest.join(" "), MEMORY * 3).await?)
     }
 
     async fn progress(&self, key: &str) -> Result<Progress, SendError> {

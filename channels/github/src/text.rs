@@ -1,6 +1,7 @@
 //! Who is named in a text, and which reactions there are.
 
 use nanoclaw_channel::markdown::{Node, Tag, parse};
+use nanoclaw_kit::emoji;
 
 /// Whether a text names an account as GitHub reads it: not in code, not in a link, not as a part of a word.
 pub(crate) fn names(markdown: &str, login: &str) -> bool {
@@ -42,20 +43,21 @@ fn in_words(text: &str, login: &str) -> bool {
 
 /// GitHub's eight reactions: its name, and what else means it.
 const REACTIONS: [(&str, &[&str]); 8] = [
-    ("+1", &["👍", "thumbsup", "thumbs_up"]),
-    ("-1", &["👎", "thumbsdown", "thumbs_down"]),
-    ("laugh", &["😄", "😂", "😀", "😆", "smile", "laughing", "joy"]),
-    ("hooray", &["🎉", "tada"]),
+    ("+1", &["👍"]),
+    ("-1", &["👎"]),
+    ("laugh", &["😄", "😂", "😀", "😆"]),
+    ("hooray", &["🎉"]),
     ("confused", &["😕"]),
-    ("heart", &["❤", "❤️"]),
+    ("heart", &["❤️"]),
     ("rocket", &["🚀"]),
     ("eyes", &["👀"]),
 ];
 
 /// GitHub's name of a reaction.
 pub(crate) fn reaction(emoji: &str) -> Option<&'static str> {
-    let emoji = emoji.trim().trim_matches(':');
-    let found = REACTIONS.iter().find(|(name, others)| *name == emoji || others.contains(&emoji));
+    let name = emoji.trim().trim_matches(':');
+    let emoji = emoji::find(emoji).map_or(name, |e| e.as_str());
+    let found = REACTIONS.iter().find(|(known, others)| *known == name || others.contains(&emoji));
     found.map(|(name, _)| *name)
 }
 

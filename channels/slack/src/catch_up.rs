@@ -7,11 +7,11 @@
 
 use crate::api::Failed;
 use crate::ids::{Spot, is_id, is_ts, time_of, ts_at};
-use crate::receive::Files;
+use crate::receive::{Files, is_said};
 use crate::wire::{Conversations, Message};
 use crate::{Hub, NAME};
 use nanoclaw_channel::time::Timestamp;
-use nanoclaw_channel::{Inbound, Mention, SendError};
+use nanoclaw_channel::{Inbound, IngressError, Mention, SendError};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -60,8 +60,12 @@ impl Hub {
 
     /// Writes down how far it is certain that nothing is missing.
     pub(crate) async fn keep_mark(&self) {
+        // Whatever is older than the newest message must be there too, in every conversation.
+        if self.is_behind.load(Ordering::SeqCst) || Arc::strong_count(&self.on_its_way) > 1 {
+            return;
+        }
         let newest = Timestamp::from_microsecond(self.newest.load(Ordering::Relaxed));
-        let (Ok(newest), false) = (newest, self.is_behind.load(Ordering::SeqCst)) else { return };
+        let Some(newest) = newest.ok().filter(|at| *at > Timestamp::UNIX_EPOCH) else { return };
         if let Err(error) = self.store.put("mark", &ts_at(newest)).await {
             tracing::warn!(channel = NAME, %error, "it is not kept how far messages were taken");
         }
@@ -99,14 +103,22 @@ impl Hub {
         chats.extend(self.stalled().iter().cloned());
         for chat in chats {
             let (hub, line) = (Arc::clone(self), chat.clone());
+            let on_its_way = Arc::clone(&self.on_its_way);
             let entered = self.lanes.enter(&line, 1024, async move {
                 match hub.read_from(&chat, since).await {
-                    Ok(()) => drop(hub.stalled().remove(&chat)),
-                    Err(error) => {
+                    Err(error) if !matches!(error, SendError::Reject { .. }) => {
                         tracing::warn!(channel = NAME, %chat, %error, "what was missed was not read; it is tried again");
                         hub.fell_behind(&chat);
                     }
+                    read => {
+                        // It will not be readable the next time; what is said from now on must not wait for it.
+                        if let Err(error) = read {
+                            tracing::warn!(channel = NAME, %chat, %error, "what was missed there cannot be read");
+                        }
+                        hub.stalled().remove(&chat);
+                    }
                 }
+                drop(on_its_way);
             });
             if !entered {
                 self.fell_behind(&line);
@@ -125,8 +137,12 @@ impl Hub {
                 ("exclude_archived", "true"),
                 ("cursor", &cursor),
             ];
-            let page: Conversations =
-                patient(|| self.api.call("users.conversations", &arguments)).await?;
+            let asked = patient(|| self.api.call("users.conversations", &arguments)).await;
+            if let Err(SendError::Reject { why }) = &asked {
+                tracing::warn!(channel = NAME, why, "what was missed cannot be read");
+                break;
+            }
+            let page: Conversations = asked?;
             all.extend(page.channels.into_iter().map(|c| c.id).filter(|id| is_id(id)));
             cursor = page.response_metadata.unwrap_or_default().next_cursor;
             if cursor.is_empty() {
@@ -136,12 +152,11 @@ impl Hub {
         Ok(all)
     }
 
-    async fn read_from(&self, chat: &str, since: Timestamp) -> Result<(), String> {
+    async fn read_from(&self, chat: &str, since: Timestamp) -> Result<(), SendError> {
         let spot = Spot { channel: chat.to_owned(), thread: None };
         let oldest = ts_at(since.checked_sub(THREADS).unwrap_or(since));
         let which = [("oldest", oldest.as_str())];
-        let read = patient(|| self.messages(&spot, &which, PAGES_MAX)).await;
-        let mut all: Vec<Message> = read.map_err(|e| e.to_string())?;
+        let mut all = patient(|| self.messages(&spot, &which, PAGES_MAX)).await?;
         let is_new = |ts: &str| time_of(ts).is_some_and(|at| at > since);
         let threads: Vec<String> = all
             .iter()
@@ -152,19 +167,20 @@ impl Hub {
         let which = [("oldest", oldest.as_str())];
         for thread in threads {
             let spot = Spot { channel: chat.to_owned(), thread: Some(thread) };
-            let read = patient(|| self.messages(&spot, &which, PAGES_MAX)).await;
-            all.extend(read.map_err(|e| e.to_string())?);
+            all.extend(patient(|| self.messages(&spot, &which, PAGES_MAX)).await?);
         }
-        all.retain(|m| is_new(&m.ts));
+        let edited_at = |m: &Message| m.edited.as_ref().map(|edited| edited.ts.clone());
+        all.retain(|m| is_new(&m.ts) || edited_at(m).is_some_and(|at| is_new(&at)));
         all.sort_by_key(|m| time_of(&m.ts));
         all.dedup_by(|a, b| a.ts == b.ts);
-        for mut message in all {
+        let not_taken = |e: IngressError| SendError::Retry { after: None, why: e.to_string() };
+        for mut message in all.into_iter().filter(is_said) {
             message.channel = Some(chat.to_owned());
-            if matches!(
-                message.subtype.as_deref(),
-                None | Some("file_share" | "thread_broadcast" | "me_message")
-            ) {
-                self.said(&message, Mention::No).await.map_err(|e| e.to_string())?;
+            // What is told for the first time is told as it is now.
+            if edited_at(&message).is_some() && self.is_known(chat, &message.ts).await? {
+                self.edited(&message, &message).await.map_err(not_taken)?;
+            } else if is_new(&message.ts) {
+                self.said(&message, Mention::No).await.map_err(not_taken)?;
             }
         }
         Ok(())

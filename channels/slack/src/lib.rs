@@ -100,6 +100,8 @@ struct Hub {
     last: Mutex<HashMap<String, String>>,
     /// The newest message that was taken, in microseconds of Slack's time.
     newest: AtomicI64,
+    /// Held by whatever is on its way to the host: until it is there, [`Hub::newest`] says too much.
+    on_its_way: Arc<()>,
     /// Whether this app may show that the agent types.
     types: AtomicBool,
 }
@@ -140,6 +142,7 @@ async fn begin(start: Start) -> Started {
         stalled: Mutex::default(),
         last: Mutex::default(),
         newest: AtomicI64::new(0),
+        on_its_way: Arc::new(()),
         types: AtomicBool::new(true),
     });
     hub.find_mark().await?;

@@ -3,12 +3,14 @@
 
 use crate::api::Failed;
 use crate::ids::{Spot, is_direct, is_id, is_ts, time_of};
+use crate::send::part_of;
 use crate::wire::{Event, File, Interaction, Message, OneFile, Reaction};
 use crate::{Asked, Hub, text};
 use nanoclaw_channel::{
     Answer, AnswerOutcome, Change, ChatKind, InFile, Inbound, IngressError, Mention,
     PlatformMessageId, QuestionId, Sender, What,
 };
+use nanoclaw_kit::store::StoreError;
 use nanoclaw_kit::{files, sign};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,9 +42,10 @@ impl Hub {
             Event::Other => None,
         };
         let Some(line) = line else { return done(true) };
-        let hub = Arc::clone(self);
+        let (hub, on_its_way) = (Arc::clone(self), Arc::clone(&self.on_its_way));
         let chat = line.clone();
         let entered = self.lanes.enter(&line, bytes, async move {
+            let _on_its_way = on_its_way;
             // What comes behind a message that was not taken waits for it, so that the order stays.
             if hub.stalled().contains(&chat) {
                 return done(false);
@@ -62,13 +65,11 @@ impl Hub {
     async fn take(&self, event: Event) -> Result<(), IngressError> {
         match event {
             Event::AppMention(m) => self.said(&m, Mention::Yes).await,
+            Event::Message(m) if is_said(&m) => self.said(&m, Mention::No).await,
             Event::Message(m) => match m.subtype.as_deref() {
-                None | Some("file_share" | "thread_broadcast" | "me_message") => {
-                    self.said(&m, Mention::No).await
-                }
                 Some("message_changed") => self.changed(&m).await,
                 Some("message_deleted") => self.deleted(&m, m.previous_message.as_deref()).await,
-                Some(_) => Ok(()),
+                _ => Ok(()),
             },
             Event::ReactionAdded(r) => self.reacted(&r, false).await,
             Event::ReactionRemoved(r) => self.reacted(&r, true).await,
@@ -80,8 +81,7 @@ impl Hub {
     /// between the two, it comes again and the host knows it.
     pub(crate) async fn said(&self, m: &Message, mention: Mention) -> Result<(), IngressError> {
         let Some(channel) = m.channel.as_deref().filter(|c| is_id(c)) else { return Ok(()) };
-        let known = seen(channel, &m.ts);
-        if self.is_not_from_people(m) || self.store.get(&known).await?.is_some() {
+        if self.is_not_from_people(m) || self.is_known(channel, &m.ts).await? {
             return Ok(());
         }
         let spot = Spot::of(channel, &m.ts, m.thread_ts.as_deref());
@@ -93,9 +93,15 @@ impl Hub {
             self.heard(channel, &m.ts);
         }
         self.ingress.push(inbound).await?;
+        let known = seen(channel, &m.ts);
         self.store.put_for(&known, spot.thread.as_deref().unwrap_or_default(), SEEN).await?;
         self.reached(&m.ts);
         Ok(())
+    }
+
+    /// Whether a message was taken.
+    pub(crate) async fn is_known(&self, channel: &str, ts: &str) -> Result<bool, StoreError> {
+        Ok(self.store.get(&seen(channel, ts)).await?.is_some())
     }
 
     /// A message as the host takes it; nothing if there is nothing in it.
@@ -205,23 +211,31 @@ impl Hub {
         if before.is_some_and(|before| before.text == now.text) {
             return Ok(());
         }
+        self.edited(m, now).await
+    }
+
+    /// A message has a new text, as an event or a list says.
+    pub(crate) async fn edited(&self, told: &Message, now: &Message) -> Result<(), IngressError> {
+        let at = now.edited.as_ref().map_or(when(told), |edited| edited.ts.as_str());
+        // It is in whole seconds; the text tells two changes in one of them apart.
+        let text = sign::hex(&sign::hmac_sha256(b"text", &[now.text.as_bytes()])[..6]);
+        let id = format!("edit:{}:{at}:{text}", now.ts);
         let what = What::Edited(text::read(self, &now.text).await);
-        self.change(m, now, "edit", what).await
+        self.change(told, now, (&id, at), what).await
     }
 
     async fn deleted(&self, m: &Message, gone: Option<&Message>) -> Result<(), IngressError> {
         let Some(gone) = gone else { return Ok(()) };
-        self.change(m, gone, "delete", What::Deleted).await
+        self.change(m, gone, (&format!("delete:{}", when(m)), when(m)), What::Deleted).await
     }
 
     async fn change(
         &self,
         event: &Message,
         of: &Message,
-        kind: &str,
+        (id, at): (&str, &str),
         what: What,
     ) -> Result<(), IngressError> {
-        let at = event.event_ts.as_deref().unwrap_or(&event.ts);
         let (Some(channel), Some(user), false) =
             (&event.channel, &of.user, self.is_not_from_people(of))
         else {
@@ -233,7 +247,7 @@ impl Hub {
             What::Deleted | What::Undelivered(_) => None,
             What::Edited(_) | What::Reacted { .. } => Some(self.sender(user).await),
         };
-        self.pass_on(&spot, (&format!("{kind}:{at}"), at), &of.ts, sender, what).await
+        self.pass_on(&spot, (id, at), &of.ts, sender, what).await
     }
 
     async fn reacted(&self, r: &Reaction, removed: bool) -> Result<(), IngressError> {
@@ -244,6 +258,9 @@ impl Hub {
         // The event does not say in which thread the message is.
         let thread = self.store.get(&seen(channel, ts)).await?.filter(|t| !t.is_empty());
         let spot = Spot::of(channel, ts, thread.as_deref());
+        // The host knows an answer of several posts by its first.
+        let first = self.store.get(&part_of(channel, ts)).await?;
+        let ts = first.as_deref().unwrap_or(ts);
         let (id, emoji) = (format!("react:{}", r.event_ts), text::emoji(&r.reaction));
         let sender = Some(self.sender(&r.user).await);
         let what = What::Reacted { emoji, removed };
@@ -316,6 +333,17 @@ impl Hub {
         let update = [("channel", channel), ("ts", ts), ("text", text), ("blocks", "[]")];
         self.api.tell_slack("chat.update", &update).await
     }
+}
+
+/// Whether it is something that was said, and not something that happened.
+pub(crate) fn is_said(m: &Message) -> bool {
+    let subtypes = ["file_share", "thread_broadcast", "me_message"];
+    m.subtype.as_deref().is_none_or(|subtype| subtypes.contains(&subtype))
+}
+
+/// When an event happened.
+fn when(event: &Message) -> &str {
+    event.event_ts.as_deref().unwrap_or(&event.ts)
 }
 
 /// Under which key it is known that a message was taken, with its thread.

@@ -27,8 +27,8 @@ const BUTTONS_MAX: usize = 25 * 40;
 const SHOWN_TRIES: u32 = 4;
 /// Largest file.
 pub(crate) const FILE_OUT_MAX: u64 = 1 << 30;
-/// How long an attempt is remembered: longer than the host tries.
-const MEMORY: Duration = Duration::from_secs(3 * 24 * 3600);
+/// How long an attempt is remembered: longer than a channel is out of order.
+const MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How long a question can be answered.
 const OPEN: Duration = Duration::from_secs(60 * 24 * 3600);
 /// How far our clock and Slack's may be apart.
@@ -37,6 +37,11 @@ const SKEW: Duration = Duration::from_secs(3600);
 /// Under which key the posts behind a first one are kept.
 fn rest_of(channel: &str, first: &str) -> String {
     format!("more:{channel}:{first}")
+}
+
+/// Under which key the first post is kept that a later one belongs to.
+pub(crate) fn part_of(channel: &str, post: &str) -> String {
+    format!("part:{channel}:{post}")
 }
 
 /// One post.
@@ -203,7 +208,10 @@ impl Hub {
         let Some((first, rest)) = posts.split_first() else { return Ok(()) };
         let key = rest_of(&spot.channel, first);
         if !rest.is_empty() {
-            self.store.put_for(&key, &rest.join(" "), MEMORY * 10).await?;
+            self.store.put_for(&key, &rest.join(" "), MEMORY).await?;
+            for part in rest {
+                self.store.put_for(&part_of(&spot.channel, part), first, MEMORY).await?;
+            }
         } else if self.store.get(&key).await?.is_some() {
             self.store.delete(&key).await?;
         }
@@ -244,7 +252,7 @@ impl Hub {
                 Ok(ts) => {
                     progress.began = None;
                     let thread = spot.thread.as_deref().unwrap_or_default();
-                    self.store.put_for(&seen(&spot.channel, &ts), thread, MEMORY * 10).await?;
+                    self.store.put_for(&seen(&spot.channel, &ts), thread, MEMORY).await?;
                     progress.sent.push(ts);
                     self.save(key, progress).await?;
                 }
@@ -408,7 +416,8 @@ impl Hub {
             .ok()
             .filter(|url| self.api.is_slack(url))
             .ok_or_else(bad)?;
-        let response = self.api.http.post(url).body(file.bytes.clone()).send().await;
+        let response = self.api.http.post(url).timeout(http::upload_time(file.bytes.len()));
+        let response = response.body(file.bytes.clone()).send().await;
         let response = response.map_err(http::unreachable)?;
         let status = response.status();
         if !status.is_success() {
@@ -421,7 +430,11 @@ impl Hub {
     /// The post in which uploaded files can be seen.
     async fn shown_in(&self, spot: &Spot, files: &[String]) -> Result<Option<String>, SendError> {
         let Some(first) = files.first() else { return Ok(None) };
-        let asked = self.api.call::<OneFile>("files.info", &[("file", first)]).await?;
+        let asked = match self.api.call::<OneFile>("files.info", &[("file", first)]).await {
+            // Uploaded, and not shown anywhere.
+            Err(failed) if failed.code == "file_not_found" => return Ok(None),
+            asked => asked?,
+        };
         let mut shares =
             asked.file.shares.into_iter().flat_map(|s| s.public.into_iter().chain(s.private));
         let here = shares.find(|(channel, _)| *channel == spot.channel);

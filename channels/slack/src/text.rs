@@ -2,6 +2,7 @@
 
 use crate::Hub;
 use crate::ids::is_id;
+use nanoclaw_kit::emoji;
 
 /// People whose names are looked up for one message.
 const NAMES_MAX: usize = 20;
@@ -103,13 +104,13 @@ pub(crate) fn escape(text: &str) -> String {
 /// The character of one of Slack's names; the name itself where the workspace made it up.
 pub(crate) fn emoji(name: &str) -> String {
     let plain = name.split("::").next().unwrap_or(name);
-    emojis::get_by_shortcode(plain).map_or_else(|| plain.to_owned(), |e| e.as_str().to_owned())
+    emoji::find(plain).map_or_else(|| plain.to_owned(), |e| e.as_str().to_owned())
 }
 
 /// Slack's name of a character or a shortcode.
 pub(crate) fn emoji_name(emoji: &str) -> String {
     let plain = emoji.trim().trim_matches(':');
-    let known = emojis::get(plain).and_then(emojis::Emoji::shortcode);
+    let known = emoji::find(plain).and_then(emoji::Emoji::shortcode);
     known.unwrap_or(plain).to_owned()
 }
 

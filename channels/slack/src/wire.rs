@@ -60,6 +60,7 @@ pub(crate) struct Message {
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) metadata: Option<Metadata>,
     pub(crate) event_ts: Option<String>,
+    pub(crate) edited: Option<Posted>,
     /// Of a change: the message now, and as it was.
     pub(crate) message: Option<Box<Self>>,
     pub(crate) previous_message: Option<Box<Self>>,

@@ -17,7 +17,8 @@ pub(crate) const FILE_IN_MAX: u64 = 20 << 20;
 pub(crate) const FILE_OUT_MAX: u64 = 50 << 20;
 
 const TIME: Duration = Duration::from_secs(30);
-const UPLOAD_TIME: Duration = Duration::from_secs(300);
+/// Longest wait that Telegram can ask for, in seconds.
+const WAIT_MAX: u64 = 3600;
 const ANSWER_MAX: usize = 16 << 20;
 
 pub(crate) const NO_TOKEN: &str = "Telegram does not take the bot token any more. Ask @BotFather for a \
@@ -108,9 +109,10 @@ impl Api {
         &self,
         method: &str,
         form: Form,
+        bytes: usize,
     ) -> Result<T, Failure> {
-        let request = self.http.post(format!("{}/{method}", self.methods)).timeout(UPLOAD_TIME);
-        answer(request.multipart(form)).await
+        let request = self.http.post(format!("{}/{method}", self.methods));
+        answer(request.timeout(http::upload_time(bytes)).multipart(form)).await
     }
 
     pub(crate) async fn file(&self, id: &str) -> Result<Vec<u8>, Failure> {
@@ -144,7 +146,11 @@ async fn answer<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Failu
     Err(Failure::Refused {
         code,
         why: format!("Telegram: {} ({code})", why.trim_start_matches("Bad Request: ")),
-        after: answered.parameters.retry_after.map(Duration::from_secs).or(after),
+        after: answered
+            .parameters
+            .retry_after
+            .map(|s| Duration::from_secs(s.min(WAIT_MAX)))
+            .or(after),
         moved: answered.parameters.migrate_to_chat_id,
     })
 }

@@ -269,15 +269,17 @@ impl Receiver {
         let (old, new) = (&reactions.old_reaction, &reactions.new_reaction);
         let gone = old.iter().filter(|r| !new.contains(r)).map(|r| (r, true));
         let come = new.iter().filter(|r| !old.contains(r)).map(|r| (r, false));
-        let place = Place { chat: self.bot.known(reactions.chat.id), topic: None };
+        let at = At { chat: reactions.chat.id, message: reactions.message_id };
+        // Telegram does not say in which topic it is.
+        let (topic, told) = send::sent_at(&self.bot.store, at).await?;
+        let place = Place { chat: self.bot.known(reactions.chat.id), topic };
         for (n, (reaction, removed)) in (0..).zip(gone.chain(come)) {
             let emoji = reaction.emoji.clone().unwrap_or_else(|| reaction.kind.clone());
             let Some(at) = place.address() else { continue };
-            let told = At { chat: reactions.chat.id, message: reactions.message_id }.id();
             let by = (sender.clone(), reactions.date);
             // Several of one update are told apart.
             let id = id.saturating_mul(64).saturating_add(n);
-            self.change(id, at, told, by, What::Reacted { emoji, removed }).await?;
+            self.change(id, at, told.id(), by, What::Reacted { emoji, removed }).await?;
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ use nanoclaw_channel::{
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::dialect::{Dialect, pieces};
+use nanoclaw_kit::emoji;
 use nanoclaw_kit::files::{mime_of, safe_name, size};
 use nanoclaw_kit::store::{Store, StoreError};
 use reqwest::multipart;
@@ -106,20 +107,38 @@ async fn all(
             fields["reply_markup"] = keyboard.clone();
         }
         sent.push(deliver(bot, &mut place, fields, part).await?);
-        if parts.len() > 1 {
-            keep(&bot.store, &key, &sent).await?;
-        }
+        keep(&bot.store, &key, &sent).await?;
     }
-    let (Some(first), Some(last)) = (sent.first(), sent.last()) else {
+    let Some(first) = sent.first() else {
         return Err(SendError::Reject { why: "there is nothing to send".into() });
     };
-    if sent.len() > 1 {
-        // An edit changes all of them; of a question, the last part has the buttons.
-        for message in [first, last] {
-            keep(&bot.store, &format!("parts:{}:{message}", place.chat), &sent).await?;
+    for message in &sent {
+        let at = At { chat: place.chat, message: *message };
+        // An edit changes all of them; of a question, the last part has the buttons; people react to any.
+        if sent.len() > 1 {
+            keep(&bot.store, &parts_of(at), &sent).await?;
+        }
+        if let Some(topic) = place.topic {
+            bot.store.put_for(&topic_of(at), &topic.to_string(), KEPT).await?;
         }
     }
     Ok(Receipt { id: At { chat: place.chat, message: *first }.id() })
+}
+
+/// Under which keys it is kept which parts a message has, and in which topic it is.
+fn parts_of(at: At) -> String {
+    format!("parts:{}:{}", at.chat, at.message)
+}
+
+fn topic_of(at: At) -> String {
+    format!("topic:{}:{}", at.chat, at.message)
+}
+
+/// Where a message is that the agent sent: its topic, and its first part, by which the host knows it.
+pub(crate) async fn sent_at(store: &Store, at: At) -> Result<(Option<i64>, At), StoreError> {
+    let topic = store.get(&topic_of(at)).await?.and_then(|topic| topic.parse().ok());
+    let first = numbers(store, &parts_of(at)).await?.first().copied();
+    Ok((topic, At { message: first.unwrap_or(at.message), ..at }))
 }
 
 async fn numbers(store: &Store, key: &str) -> Result<Vec<i64>, StoreError> {
@@ -202,14 +221,15 @@ async fn upload(
 ) -> Result<i64, Failure> {
     let marked = json!({ "caption": caption, "parse_mode": caption.map(|_| "HTML") });
     let bare = json!({ "caption": caption.map(plain) });
+    let bytes = files.iter().map(|file| file.bytes.len()).sum();
     let mut refused = None;
     for (kind, words) in [(kind, marked), (Kind::Document, bare)] {
         let (method, form) = form(fields, kind, files, &words);
         let result = if files.len() > 1 {
-            let sent: Result<Vec<Sent>, _> = bot.told(bot.api.upload(method, form).await);
+            let sent: Result<Vec<Sent>, _> = bot.told(bot.api.upload(method, form, bytes).await);
             sent.map(|sent| sent.first().map_or(0, |sent| sent.message_id))
         } else {
-            bot.told(bot.api.upload::<Sent>(method, form).await).map(|sent| sent.message_id)
+            bot.told(bot.api.upload::<Sent>(method, form, bytes).await).map(|sent| sent.message_id)
         };
         match result {
             Err(failure @ Failure::Refused { code: 400, moved: None, .. }) => {
@@ -395,9 +415,11 @@ pub(crate) async fn close(
         }
         _ => text.push(note),
     }
+    // What does not fit comes behind it.
+    let topic = sent_at(&bot.store, at).await.ok().and_then(|(topic, _)| topic);
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
     for _ in 0..CLOSE_TRIES {
-        match revise(bot, at, None, text.clone()).await {
+        match revise(bot, at, topic, text.clone()).await {
             Err(SendError::Retry { after, .. }) => {
                 tokio::time::sleep(after.unwrap_or_else(|| backoff.next())).await;
             }
@@ -409,7 +431,7 @@ pub(crate) async fn close(
 
 /// Gives a message a new text, which may have more parts than the old one, or fewer.
 async fn revise(bot: &Bot, at: At, topic: Option<i64>, text: Vec<String>) -> Result<(), SendError> {
-    let key = format!("parts:{}:{}", at.chat, at.message);
+    let key = parts_of(at);
     let mut parts = numbers(&bot.store, &key).await?;
     if parts.is_empty() {
         parts.push(at.message);
@@ -458,7 +480,7 @@ async fn change(bot: &Bot, at: At, html: &str) -> Result<(), SendError> {
 async fn react(bot: &Bot, message: &PlatformMessageId, emoji: &str) -> Result<Receipt, SendError> {
     let at = At::parse(message)?;
     // Telegram writes them without the sign that asks for a coloured picture.
-    let emoji = emoji.trim().replace('\u{fe0f}', "");
+    let emoji = emoji::find(emoji).map_or(emoji.trim(), |e| e.as_str()).replace('\u{fe0f}', "");
     if !REACTIONS.split_whitespace().any(|known| known == emoji) {
         let why = format!("Telegram has no reaction {emoji:?}; it has only these: {REACTIONS}");
         return Err(SendError::Reject { why });

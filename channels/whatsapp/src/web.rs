@@ -51,10 +51,13 @@ impl HttpClient for Web {
         for (name, value) in request.headers {
             call = call.header(name, value);
         }
+        let time = http::upload_time(request.body.as_deref().map_or(0, <[u8]>::len));
         if let Some(body) = request.body {
             call = call.body(body);
         }
-        let answer = call.send().await.map_err(http::unreachable).map_err(|e| anyhow!("{e}"))?;
+        let answer = tokio::time::timeout(time, call.send()).await;
+        let answer = answer.map_err(|_| anyhow!("WhatsApp did not answer in time"))?;
+        let answer = answer.map_err(http::unreachable).map_err(|e| anyhow!("{e}"))?;
         let status_code = answer.status().as_u16();
         let max = usize::try_from(ANSWER_MAX).unwrap_or(usize::MAX);
         let body = http::body(answer, max).await.map_err(|e| anyhow!("{e}"))?;

@@ -196,17 +196,21 @@ async fn edit_long(rig: &mut Rig) -> Result<()> {
 }
 
 async fn react(rig: &mut Rig) -> Result<()> {
-    let said = rig.say(crate::Say::new("ann", rig.place(), "I did it").mention()).await?;
     ensure!(rig.channel()?.capabilities().reactions, "the capabilities say that it cannot");
-    let body = Body::React { message: said.id.clone(), emoji: "👍".into() };
-    let message = rig.outgoing(&said.at, body);
-    rig.send(&message).await?;
-    let id = said.id.to_string();
-    rig.peers("the reaction", async |peer| {
-        let there = peer.reacted().await?;
-        Ok(there.iter().any(|r| r.message == id && r.emoji == "👍").then_some(()))
-    })
-    .await?;
+    let mut said = rig.say(crate::Say::new("ann", rig.place(), "I did it").mention()).await?;
+    // The character, and the names that agents use for it.
+    for emoji in ["👍", "thumbs_up", ":+1:"] {
+        said = rig.say(crate::Say::new("ann", rig.place(), "I did it").mention()).await?;
+        let body = Body::React { message: said.id.clone(), emoji: emoji.into() };
+        let message = rig.outgoing(&said.at, body);
+        rig.send(&message).await?;
+        let id = said.id.to_string();
+        rig.peers(&format!("the reaction {emoji}"), async |peer| {
+            let there = peer.reacted().await?;
+            Ok(there.iter().any(|r| r.message == id && r.emoji == "👍").then_some(()))
+        })
+        .await?;
+    }
     // What is no emoji is refused or shown in words, never tried for ever.
     let body = Body::React { message: said.id, emoji: "no such thing".into() };
     let message = rig.outgoing(&said.at, body);

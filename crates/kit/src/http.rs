@@ -8,13 +8,14 @@ use nanoclaw_channel::{SendError, StartError};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use std::time::Duration;
+use tokio::time::timeout;
 
 #[cfg(test)]
 mod tests;
 
 const CONNECT_TIME: Duration = Duration::from_secs(10);
 
-/// Longest silence within an answer: a long poll is silent for up to a minute.
+/// Longest silence within an answer.
 const SILENCE_TIME: Duration = Duration::from_secs(75);
 
 /// Longest time that a file may take.
@@ -23,14 +24,17 @@ const FETCH_TIME: Duration = Duration::from_secs(300);
 /// Longest wait that a platform can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 
+/// Slowest that a file may go out, in bytes a second.
+const UPLOAD_PACE: u64 = 64 << 10;
+
 /// A client: rustls with ring, no redirects (they would carry a token elsewhere), dead connections noticed.
+/// How long an answer may take is for each request to say: one that carries a file takes [`upload_time`].
 pub fn client() -> Result<Client, StartError> {
     // An error means that it is installed already, by an earlier channel.
     drop(rustls::crypto::ring::default_provider().install_default());
     Client::builder()
         .user_agent(concat!("nanoclaw/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIME)
-        .read_timeout(SILENCE_TIME)
         .tcp_keepalive(Duration::from_secs(15))
         .http2_keep_alive_interval(Duration::from_secs(20))
         .http2_keep_alive_timeout(CONNECT_TIME)
@@ -39,12 +43,18 @@ pub fn client() -> Result<Client, StartError> {
         .map_err(|e| StartError::Broken(format!("cannot make an HTTPS client: {e}")))
 }
 
+/// How long it may take until a request with so many bytes is answered.
+pub fn upload_time(bytes: usize) -> Duration {
+    Duration::from_secs(60 + bytes as u64 / UPLOAD_PACE)
+}
+
 /// The whole answer, if it is not longer than `max`.
 pub async fn body(response: Response, max: usize) -> Result<Bytes, SendError> {
     read(response, max as u64).await.map_err(|e| match e {
         Unread::TooLong => {
             SendError::Reject { why: format!("the platform's answer is longer than {max} bytes") }
         }
+        Unread::Silent => SendError::Retry { after: None, why: SILENT.into() },
         Unread::Lost(error) => unreachable(error),
     })
 }
@@ -59,13 +69,17 @@ pub async fn fetch(request: RequestBuilder, max: u64) -> Result<Vec<u8>, String>
     match read(response, max).await {
         Ok(bytes) => Ok(bytes.into()),
         Err(Unread::TooLong) => Err(format!("it is larger than {}", crate::files::size(max))),
+        Err(Unread::Silent) => Err(SILENT.into()),
         Err(Unread::Lost(error)) => Err(words(&error)),
     }
 }
 
+const SILENT: &str = "the platform did not answer in time";
+
 /// Why an answer was not read.
 enum Unread {
     TooLong,
+    Silent,
     Lost(reqwest::Error),
 }
 
@@ -74,7 +88,11 @@ async fn read(mut response: Response, max: u64) -> Result<Bytes, Unread> {
         return Err(Unread::TooLong);
     }
     let mut all = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(Unread::Lost)? {
+    let mut next = async || match timeout(SILENCE_TIME, response.chunk()).await {
+        Ok(chunk) => chunk.map_err(Unread::Lost),
+        Err(_) => Err(Unread::Silent),
+    };
+    while let Some(chunk) = next().await? {
         if (all.len() + chunk.len()) as u64 > max {
             return Err(Unread::TooLong);
         }
@@ -118,7 +136,7 @@ pub fn unreachable(error: reqwest::Error) -> SendError {
 /// What happened, with the cause and without the URL.
 fn words(error: &reqwest::Error) -> String {
     let what = if error.is_timeout() {
-        "the platform did not answer in time"
+        SILENT
     } else if error.is_connect() {
         "the platform was not reached"
     } else {

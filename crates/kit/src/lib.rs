@@ -11,6 +11,7 @@
 
 pub mod backoff;
 pub mod dialect;
+pub mod emoji;
 pub mod files;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;

@@ -23,7 +23,9 @@ use reqwest::header::HeaderMap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 /// Where to listen.
 pub const BIND_SETTING: &str = "WEBHOOK_BIND";
@@ -32,6 +34,9 @@ pub const BIND_SETTING: &str = "WEBHOOK_BIND";
 pub const URL_SETTING: &str = "WEBHOOK_URL";
 
 const PORT: u16 = 3000;
+
+/// How long the listener of a channel that was stopped may still be there.
+const GOING_AWAY: Duration = Duration::from_millis(500);
 
 /// What a path takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,7 +160,16 @@ pub async fn mount(
 ) -> Result<Mount, StartError> {
     let bind = (start.setting)(BIND_SETTING);
     let at = address(bind.as_deref())?;
-    let listener = listener(at)?;
+    let until = Instant::now() + GOING_AWAY;
+    let listener = loop {
+        match listener(at) {
+            // It may be ourselves: the listener of a channel that was just stopped goes away when its task ends.
+            Err(StartError::Unreachable(_)) if Instant::now() < until => {
+                sleep(Duration::from_millis(20)).await;
+            }
+            listener => break listener?,
+        }
+    };
     {
         let mut routes = lock(&listener.routes);
         if routes.contains_key(path) {

@@ -171,6 +171,10 @@ fn route(
             state.typing += 1;
             (204, Value::Null)
         }
+        ["channels", _, "messages"] if get && state.unreadable > 0 => {
+            state.unreadable -= 1;
+            (503, json!({ "message": "upstream", "code": 0 }))
+        }
         ["channels", _, "messages"] if get => list(&state, id(1), query),
         ["channels", _, "messages"] if post => create(&mut state, id(1), body, files),
         ["channels", _, "messages", _] => message(&mut state, method, id(1), steps[3], &body),

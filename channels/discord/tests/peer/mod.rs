@@ -46,6 +46,8 @@ pub(crate) struct State {
     pub(crate) events: Vec<Value>,
     pub(crate) session: u64,
     pub(crate) commands: Value,
+    /// So many reads of messages fail.
+    pub(crate) unreadable: u32,
     interactions: BTreeMap<String, u64>,
     pub(crate) base: String,
 }
@@ -62,11 +64,16 @@ impl Shared {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(crate) fn tell(&self, name: &str, content: Value) {
+        self.lock().event(name, content);
+        self.news.notify_waiters();
+    }
 }
 
 /// The platform.
 pub(crate) struct Discord {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     gateway: String,
 }
 
@@ -87,6 +94,7 @@ impl Discord {
             events: Vec::new(),
             session: 1,
             commands: Value::Null,
+            unreadable: 0,
             interactions: BTreeMap::new(),
             base: String::new(),
         };
@@ -131,8 +139,7 @@ impl Discord {
     }
 
     fn tell(&self, name: &str, content: Value) {
-        self.shared.lock().event(name, content);
-        self.shared.news.notify_waiters();
+        self.shared.tell(name, content);
     }
 }
 

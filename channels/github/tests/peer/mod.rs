@@ -140,8 +140,7 @@ impl Peer for GitHub {
     fn settings(&self) -> BTreeMap<String, String> {
         let mut all = vec![
             ("GITHUB_TOKEN", TOKEN.to_owned()),
-            // Not as GitHub writes it.
-            ("GITHUB_REPOS", REPO.to_uppercase()),
+            ("GITHUB_REPOS", self.shared.world().repos.clone()),
             ("GITHUB_API_URL", self.base.clone()),
             ("WEBHOOK_BIND", self.bind.clone()),
         ];

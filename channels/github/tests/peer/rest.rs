@@ -137,8 +137,9 @@ fn do_it(
     let (["repos", owner, name], rest) = path.split_at(3.min(path.len())) else {
         return no(404, "Not Found");
     };
-    if !format!("{owner}/{name}").eq_ignore_ascii_case(REPO) {
-        return no(404, "Not Found");
+    let Some(repo) = repository(owner, name) else { return no(404, "Not Found") };
+    if rest.is_empty() {
+        return (200, json!({ "id": 1, "full_name": repo }));
     }
     let text = body["body"].as_str().unwrap_or_default();
     if text.chars().count() > 65_536 {
@@ -211,6 +212,12 @@ fn do_it(
     }
 }
 
+/// A copy of the repository says the same.
+fn repository(owner: &str, name: &str) -> Option<&'static str> {
+    let asked = format!("{owner}/{name}");
+    [REPO, "acme/copy"].into_iter().find(|repo| repo.eq_ignore_ascii_case(&asked))
+}
+
 fn known(world: &World, n: &str) -> Option<u64> {
     world.issues.iter().map(|i| i.number).find(|number| number.to_string() == n)
 }
@@ -268,7 +275,6 @@ fn get(world: &World, rest: &[&str], query: &BTreeMap<String, String>) -> (u16, 
         page(all.map(|c| (c.updated, world.comment_json(c))).collect())
     };
     match rest {
-        [] => (200, json!({ "id": 1, "full_name": REPO })),
         ["issues"] => {
             let mine = |i: &&Issue| query.get("creator").is_none_or(|_| i.user == BOT);
             let all = world.issues.iter().filter(mine).filter(|i| new(i.updated));

@@ -64,6 +64,8 @@ pub(crate) struct World {
     pub(crate) fault: Option<(Fault, u32)>,
     pub(crate) cut: bool,
     pub(crate) skew: i64,
+    /// What the setting says.
+    pub(crate) repos: String,
     events: BTreeMap<String, (&'static str, Value)>,
     last: u64,
 }
@@ -82,6 +84,8 @@ impl World {
             fault: None,
             cut: false,
             skew: 0,
+            // Not as GitHub writes it.
+            repos: REPO.to_uppercase(),
             events: BTreeMap::new(),
             last: 1_000,
         };

@@ -2,6 +2,7 @@
 
 use crate::peer::{GitHub, REPO, Shared};
 use anyhow::{Context as _, Result};
+use nanoclaw_channel::time::Timestamp;
 use nanoclaw_channel::{Address, Health, Mention};
 use nanoclaw_conformance::{Place, Rig, Say};
 use serde_json::json;
@@ -143,5 +144,126 @@ async fn a_limit_is_no_login_that_was_taken_back() -> Result<()> {
     rig.send(&message).await?;
     drop(hurry);
     assert!(!rig.host.heard().health.iter().any(|h| matches!(h, Health::Broken { .. })));
+    Ok(())
+}
+
+/// Waits until everything was read so often, without anything new.
+async fn reads(rig: &mut Rig, shared: &Arc<Shared>, times: usize) -> Result<()> {
+    let before = shared.world().unchanged;
+    let _hurry = rig.hurry();
+    rig.peers("readings", async |_| Ok((shared.world().unchanged > before + times).then_some(())))
+        .await
+}
+
+#[tokio::test]
+async fn an_old_comment_that_is_changed_does_not_bring_its_time_back() -> Result<()> {
+    let peer = GitHub::new().await?;
+    peer.shared.world().repos = String::new();
+    let (mut rig, shared) = started(peer).await?;
+    let event = {
+        let mut world = shared.world();
+        // Years ago, and something else said a little later.
+        world.skew = -100_000_000;
+        let old = world.comment(1, None, 7, "first");
+        world.comment(1, None, 8, "@nano-bot and then?");
+        world.skew = 0;
+        world.edits(&format!("c:{}", old.id), "first!")?
+    };
+    shared.emit("issue_comment", &event).await?;
+    reads(&mut rig, &shared, 6).await?;
+    assert!(rig.host.heard().messages.is_empty(), "{:?}", rig.host.heard().texts());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_of_what_was_never_heard_is_heard_as_it_is_now() -> Result<()> {
+    let (mut rig, shared) = started(GitHub::new().await?).await?;
+    rig.chat().await?;
+    let event = {
+        let mut world = shared.world();
+        let comment = world.comment(1, None, 8, "@nano-bot can you");
+        // The webhook of its creation got lost.
+        world.edits(&format!("c:{}", comment.id), "@nano-bot can you help?")?
+    };
+    shared.emit("issue_comment", &event).await?;
+    reads(&mut rig, &shared, 6).await?;
+    let heard = rig.host.heard();
+    assert_eq!(heard.texts().iter().filter(|t| t.ends_with("can you help?")).count(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_issue_that_comes_up_again_after_a_year_is_not_said_again() -> Result<()> {
+    let (mut rig, shared) = started(GitHub::without_webhooks().await?).await?;
+    shared.world().skew = 1;
+    let _hurry = rig.hurry();
+    rig.say(Say::new("ann", Place::Thread(2), "@nano-bot it breaks")).await?;
+    {
+        // It is forgotten what was taken so long ago: as if by another start on an empty folder.
+        let mut world = shared.world();
+        let now = world.now();
+        let created: Timestamp = now + jiff_days(1);
+        let mut issue = world.issues.last().context("no issue")?.clone();
+        (issue.number, issue.created, issue.updated) = (77, created, created + jiff_days(365));
+        world.issues.push(issue);
+    }
+    rig.say(Say::new("ann", Place::Thread(2), "the last word")).await?;
+    drop(_hurry);
+    reads(&mut rig, &shared, 6).await?;
+    assert_eq!(rig.host.heard().messages.len(), 2, "{:?}", rig.host.heard().texts());
+    Ok(())
+}
+
+fn jiff_days(days: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(days * 86_400)
+}
+
+#[tokio::test]
+async fn what_is_new_behind_a_full_page_that_is_as_it_was_is_found() -> Result<()> {
+    let (mut rig, shared) = started(GitHub::without_webhooks().await?).await?;
+    {
+        let mut world = shared.world();
+        world.skew = 1;
+        for n in 0..100 {
+            world.comment(1, None, 7, &format!("no {n}"));
+        }
+    }
+    let _hurry = rig.hurry();
+    rig.hears("a whole page", |heard| (heard.messages.len() == 100).then_some(())).await?;
+    // Until the page comes back unchanged.
+    let before = shared.world().unchanged;
+    rig.peers("readings", async |_| Ok((shared.world().unchanged > before + 9).then_some(())))
+        .await?;
+    rig.say(Say::new("bob", Place::Group, "one more")).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repository_that_was_taken_out_of_the_setting_is_not_read_any_more() -> Result<()> {
+    let peer = GitHub::without_webhooks().await?;
+    peer.shared.world().repos = "acme/copy".into();
+    let (mut rig, shared) = started(peer).await?;
+    rig.stop().await?;
+    shared.world().repos = REPO.into();
+    rig.start().await?;
+    {
+        let _hurry = rig.hurry();
+        rig.say(Say::new("ann", Place::Group, "who reads this?")).await?;
+    }
+    reads(&mut rig, &shared, 6).await?;
+    assert_eq!(rig.host.heard().messages.len(), 1, "{:?}", rig.host.heard().messages);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_issue_without_a_number_has_no_address() -> Result<()> {
+    let (rig, shared) = started(GitHub::new().await?).await?;
+    let event = json!({ "action": "opened", "repository": { "full_name": REPO },
+        "sender": { "id": 7, "login": "ann", "type": "User" },
+        "issue": { "number": 0, "title": "Nowhere", "body": "",
+            "user": { "id": 7, "login": "ann", "type": "User" },
+            "created_at": "2030-01-01T00:00:00Z", "updated_at": "2030-01-01T00:00:00Z" } });
+    shared.emit("issues", &event).await?;
+    assert!(rig.host.heard().messages.is_empty());
     Ok(())
 }

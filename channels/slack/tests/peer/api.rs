@@ -182,6 +182,9 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
             _ => no("channel_not_found"),
         },
         "conversations.history" | "conversations.replies" => {
+            if let Some(error) = world.unreadable.get(get("channel")) {
+                return no(error);
+            }
             match ["oldest", "latest"].iter().find(|n| form.get(**n).is_some_and(|ts| !is_ts(ts))) {
                 Some(name) => no(&format!("invalid_ts_{name}")),
                 None => page(world, form),
@@ -241,7 +244,8 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
                 Some((channel, ts)) => {
                     json!({ "public": { channel: [{ "ts": ts, "channel_name": "x" }] } })
                 }
-                None => json!({}),
+                // There is no file before the upload is complete.
+                None => return no("file_not_found"),
             };
             json!({ "file": { "id": get("file"), "shares": shares } })
         }

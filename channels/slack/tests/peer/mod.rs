@@ -20,7 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
-use world::{BOT, BOT_TOKEN, GROUP, SECRET, World, user};
+pub(crate) use world::GROUP;
+use world::{BOT, BOT_TOKEN, SECRET, World, user};
 
 /// Slack, its workspace, and its people.
 pub(crate) struct Slack {

@@ -38,6 +38,8 @@ pub(crate) struct Post {
     pub(crate) files: Vec<Value>,
     pub(crate) shown_files: Vec<PeerFile>,
     pub(crate) edited: bool,
+    /// Who changed it, and when, in whole seconds as Slack writes it.
+    pub(crate) changed: Value,
     pub(crate) reactions: Vec<String>,
 }
 
@@ -54,6 +56,9 @@ impl Post {
         }
         if let Some(thread) = &self.thread {
             all["thread_ts"] = thread.as_str().into();
+        }
+        if !self.changed.is_null() {
+            all["edited"] = self.changed.clone();
         }
         if metadata && !self.metadata.is_null() {
             all["metadata"] = self.metadata.clone();
@@ -79,6 +84,8 @@ pub(crate) struct World {
     pub(crate) calls: usize,
     pub(crate) fault: Option<(Fault, u32)>,
     pub(crate) cut: bool,
+    /// Conversations that cannot be read back, and what Slack says of them.
+    pub(crate) unreadable: BTreeMap<String, &'static str>,
     /// New connections stay, old ones fall silent.
     pub(crate) deaf: bool,
     pub(crate) silent: bool,
@@ -107,6 +114,7 @@ impl World {
             calls: 0,
             fault: None,
             cut: false,
+            unreadable: BTreeMap::new(),
             deaf: false,
             silent: false,
             skew: 0,
@@ -245,8 +253,9 @@ impl World {
         let post = self.post(ts)?;
         let before = post.json(false);
         post.text = text.to_owned();
-        let mut now = post.json(false);
-        now["edited"] = json!({ "user": post.user, "ts": at });
+        let seconds = at.split('.').next().unwrap_or_default();
+        post.changed = json!({ "user": post.user, "ts": format!("{seconds}.000000") });
+        let now = post.json(false);
         Ok(
             json!({ "type": "message", "subtype": "message_changed", "hidden": true, "channel": post.channel,
             "ts": at, "event_ts": at, "message": now, "previous_message": before }),

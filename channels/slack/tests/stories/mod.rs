@@ -1,9 +1,9 @@
 //! The two ways in which Slack hands events over, beyond what every channel is held to.
 
-use crate::peer::{Shared, Slack, signature};
+use crate::peer::{GROUP, Shared, Slack, signature};
 use anyhow::{Context as _, Result};
-use nanoclaw_channel::{AnswerOutcome, Body, Choice, Health, Question, QuestionId};
-use nanoclaw_conformance::{Place, Rig, Say};
+use nanoclaw_channel::{AnswerOutcome, Body, Choice, Health, OutFile, Question, QuestionId, What};
+use nanoclaw_conformance::{Fault, Peer as _, Place, Rig, Say};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -141,5 +141,86 @@ async fn a_socket_that_is_silent_is_replaced_and_what_was_missed_is_read() -> Re
     .await?;
     rig.hears("it", |heard| heard.texts().contains(&"do you hear me?").then_some(())).await?;
     drop(hurry);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_conversation_that_cannot_be_read_back_is_heard_all_the_same() -> Result<()> {
+    let mut peer = Slack::new().await?;
+    peer.say(Say::new("bob", Place::Group, "before the app came")).await?;
+    // As for an app that hears when it is addressed and may not read what was said.
+    peer.shared.world().unreadable.insert(GROUP.into(), "missing_scope");
+    let (mut rig, _) = started(peer).await?;
+    let _hurry = rig.hurry();
+    rig.say(Say::new("ann", Place::Group, "do you hear me?").mention()).await?;
+    assert_eq!(rig.host.heard().messages.len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_missed_is_not_forgotten_while_it_is_still_being_read() -> Result<()> {
+    let (mut rig, shared) = started(Slack::new().await?).await?;
+    shared.world().skew = 1_000;
+    rig.say(Say::new("ann", Place::Direct, "hello")).await?;
+    rig.say(Say::new("ann", Place::Group, "hello")).await?;
+    rig.stop().await?;
+    shared.world().skew = 2_000;
+    rig.peer.say(Say::new("bob", Place::Group, "said while it was away")).await?;
+    // Slack has no time for that conversation; another one goes on.
+    shared.world().unreadable.insert(GROUP.into(), "ratelimited");
+    shared.world().skew = 4_000;
+    rig.start().await?;
+    rig.say(Say::new("ann", Place::Direct, "much later")).await?;
+    rig.stop().await?;
+    shared.world().unreadable.clear();
+    rig.start().await?;
+    rig.say(Say::new("bob", Place::Group, "the last word")).await?;
+    let heard = rig.host.heard();
+    assert!(heard.texts().contains(&"said while it was away"), "{:?}", heard.texts());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_changed_while_it_was_away_comes_after_a_restart_once() -> Result<()> {
+    let (mut rig, _) = started(Slack::new().await?).await?;
+    let said = rig.say(Say::new("ann", Place::Direct, "at five")).await?;
+    let other = rig.say(Say::new("ann", Place::Direct, "or at six")).await?;
+    rig.peer.edit(other.id.as_str(), "or at seven").await?;
+    rig.hears("the change", |heard| heard.changes.first().cloned()).await?;
+    rig.stop().await?;
+    rig.peer.edit(said.id.as_str(), "at four").await?;
+    rig.start().await?;
+    let change = rig.hears("the other", |heard| heard.changes.get(1).cloned()).await?;
+    assert_eq!((change.message, change.what), (said.id, What::Edited("at four".into())));
+    rig.say(Say::new("ann", Place::Direct, "the last word")).await?;
+    let heard = rig.host.heard();
+    assert_eq!((heard.messages.len(), heard.changes.len()), (3, 2), "{:?}", heard.changes);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_file_that_was_uploaded_and_not_shown_is_shown() -> Result<()> {
+    let (mut rig, _) = started(Slack::new().await?).await?;
+    let at = rig.chat().await?;
+    let _hurry = rig.hurry();
+    rig.peer.fail(Fault::Down, 1).await?;
+    let file = OutFile { name: "plan.txt".into(), bytes: b"plan".to_vec() };
+    let message = rig.files(&at, "", vec![file]);
+    rig.send(&message).await?;
+    rig.sees("the file", |shown| shown.iter().any(|s| !s.files.is_empty()).then_some(())).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_reaction_to_a_later_part_is_one_to_the_message() -> Result<()> {
+    let (mut rig, _) = started(Slack::new().await?).await?;
+    let at = rig.chat().await?;
+    let id = rig.send_text(&at, &"one more word ".repeat(500)).await?;
+    let shown = rig.peer.shown().await?;
+    let last = &shown.last().context("nothing is shown")?.id;
+    assert_ne!(*last, id);
+    rig.peer.react(last, "👍", false).await?;
+    let change = rig.hears("the reaction", |heard| heard.changes.first().cloned()).await?;
+    assert_eq!(change.message.as_str(), id);
     Ok(())
 }

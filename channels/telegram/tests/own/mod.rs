@@ -224,3 +224,17 @@ async fn an_unknown_chat_is_refused_for_good() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_reaction_to_a_later_part_is_one_to_the_message() -> Result<()> {
+    let (mut rig, _) = rig().await?;
+    let at = rig.chat().await?;
+    let id = rig.send_text(&at, &"one more word ".repeat(500)).await?;
+    let shown = rig.peer.shown().await?;
+    let last = &shown.last().context("nothing is shown")?.id;
+    ensure!(*last != id, "it is one part");
+    rig.peer.react(last, "👍", false).await?;
+    let change = rig.hears("the reaction", |heard| heard.changes.first().cloned()).await?;
+    ensure!(change.message.as_str() == id, "a reaction to {}", change.message);
+    Ok(())
+}

@@ -61,6 +61,39 @@ async fn an_answer_over_the_limit_is_refused() {
     assert!(matches!(body(get().await, 4).await, Err(SendError::Reject { .. })));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_large_file_may_take_its_time_to_go_out() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        stream.read(&mut head).await.unwrap();
+        // As long as it takes to read fifty megabytes over a slow line.
+        tokio::time::sleep(Duration::from_secs(400)).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+    });
+    let send = client().unwrap().post(url).body("x").timeout(super::upload_time(50 << 20)).send();
+    assert_eq!(body(send.await.unwrap(), 9).await.unwrap(), "ok");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stops_in_the_middle_ends() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 4096];
+        stream.read(&mut head).await.unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel").await.unwrap();
+        ended.await.ok();
+    });
+    let response = client().unwrap().get(url).send().await.unwrap();
+    assert!(matches!(body(response, 9).await, Err(SendError::Retry { after: None, .. })));
+    drop(end);
+}
+
 #[test]
 fn waits_are_read_in_both_forms_and_have_a_limit() {
     let now: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();

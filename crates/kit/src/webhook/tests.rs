@@ -202,10 +202,7 @@ async fn two_channels_share_one_listener_and_leave_it_one_by_one() {
     assert_eq!(status(&raw(b.address(), &post("/webhook/b", "")).await), "200");
     let at = b.address();
     drop(b);
-    // The socket is closed when the listener's task was dropped, which is soon.
-    while TcpStream::connect(at).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    // As a channel that is started again does: at once.
     assert_eq!(on("/webhook/a").await.unwrap().address(), at);
 }
 
