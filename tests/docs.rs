@@ -25,11 +25,11 @@ const CARGO: &str = r#"#!/bin/sh
 echo "not built again"
 "#;
 
-/// A program, as `nanoclaw.sh test` or `cargo build` made it.
+/// A program of `install/`, as `nanoclaw.sh test` or `cargo build` made it.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
     let folder =
         std::env::var_os("NANOCLAW_PROGRAMS").map_or_else(|| target().join("debug"), PathBuf::from);
-    needed(folder.join(name), "cargo build -p nanoclaw -p nanoclaw-every-channel")
+    needed(folder.join(name), "cargo build -p nanoclaw")
 }
 
 fn runner() -> anyhow::Result<PathBuf> {
@@ -46,8 +46,7 @@ struct Checkout {
 }
 
 impl Checkout {
-    /// With this in place of `nanoclaw`.
-    fn new(nanoclaw: &str) -> anyhow::Result<Self> {
+    fn new() -> anyhow::Result<Self> {
         let temp = tempfile::Builder::new().prefix("nanoclaw-docs-").tempdir()?;
         std::fs::set_permissions(temp.path(), PermissionsExt::from_mode(0o755))?;
         let root = temp.path();
@@ -58,7 +57,7 @@ impl Checkout {
         for folder in ["shims", "target/release", &musl] {
             std::fs::create_dir_all(root.join(folder))?;
         }
-        symlink(program(nanoclaw)?, root.join("target/release/nanoclaw"))?;
+        symlink(program("nanoclaw")?, root.join("target/release/nanoclaw"))?;
         symlink(program("ncl")?, root.join("target/release/ncl"))?;
         symlink(runner()?, root.join(musl).join("nanoclaw-runner"))?;
         let shim = root.join("shims/cargo");
@@ -209,7 +208,7 @@ async fn everything_that_readme_says_to_type_works_from_top_to_bottom() -> anyho
     for daily in ["nanoclaw.sh --yes", "chat", "status", "logs", "stop", "start", "ncl"] {
         assert!(lines.iter().any(|l| l.contains(daily)), "README shows no {daily}: {lines:#?}");
     }
-    let checkout = Checkout::new("nanoclaw")?;
+    let checkout = Checkout::new()?;
     for line in lines {
         let said = checkout.types(line).await?;
         assert!(!said.trim().is_empty(), "`{line}` says nothing");

@@ -11,7 +11,6 @@ mod limits;
 mod ncl;
 mod outage;
 mod pairing;
-pub(crate) mod peers;
 mod questions;
 mod routing;
 mod sessions;
