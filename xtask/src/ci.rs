@@ -1,7 +1,6 @@
 //! Everything that must hold, in the order of how fast it fails.
 
-use crate::programs::{self, Program};
-use crate::{channels, say, size, tidy};
+use crate::{channels, programs, say, size, tidy};
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -11,9 +10,8 @@ use std::time::Instant;
 const REAL: &str = "nanoclaw-channel-matrix";
 const MAIN_CASES: &str =
     "direct,group mention,threads,edit,reaction in,long text,file in,file out,network cut,killed";
-/// The tests of whole installs, and those of them that measure.
+/// The tests of whole installs.
 const WHOLE: &str = "nanoclaw-tests";
-const MEASURED: &str = "hostile::";
 
 /// Runs all checks and tests; stops at the first step that fails.
 pub(crate) fn ci(root: &Path) -> Result<()> {
@@ -38,13 +36,8 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
     let examples = ["test", "--workspace", "--doc"];
     step("examples in the documentation", || cargo(root, &examples, &[]))?;
     step("the page about channels", || channels::current(root))?;
-    step("tests of the whole", || {
-        // Each starts whole hosts and waits for them; those with hostile boxes also measure.
-        let parts =
-            [&["--test-threads=2", "--skip", MEASURED][..], &["--test-threads=1", MEASURED]];
-        let runs = whole.iter().flat_map(|program| parts.map(|args| tests(program, args)));
-        runs.collect::<Vec<_>>().into_iter().collect()
-    })?;
+    // One after the other: some of them measure, all of them start whole hosts.
+    step("tests of the whole", || programs::alone(&whole))?;
     let doc = ["doc", "--workspace", "--lib", "--no-deps", "--document-private-items"];
     step("documentation", || cargo(root, &doc, &[("RUSTDOCFLAGS", "-D warnings")]))
 }
@@ -72,11 +65,6 @@ fn step(name: &str, work: impl FnOnce() -> Result<()>) -> Result<()> {
     work().with_context(|| name.to_owned())?;
     say(&format!("── {name}: good, {:.1} s", begun.elapsed().as_secs_f32()));
     Ok(())
-}
-
-fn tests(program: &Program, args: &[&str]) -> Result<()> {
-    let status = program.command().args(args).status().context("start the tests")?;
-    if status.success() { Ok(()) } else { bail!("tests failed") }
 }
 
 pub(crate) fn cargo(root: &Path, args: &[&str], env: &[(&str, &str)]) -> Result<()> {

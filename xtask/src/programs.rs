@@ -77,7 +77,7 @@ fn parse(line: &str) -> Option<Program> {
 
 impl Program {
     /// Where and with what cargo would start it.
-    pub(crate) fn command(&self) -> Command {
+    fn command(&self) -> Command {
         let mut command = Command::new(&self.file);
         command.current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         command.env("CARGO_PKG_NAME", &self.package);
@@ -114,4 +114,14 @@ pub(crate) fn run(all: Vec<Program>, at_once: usize, env: &[(&str, &str)]) -> Re
     std::thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(lane))));
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+/// Runs them one test after the other, and shows at once what they say.
+pub(crate) fn alone(all: &[Program]) -> Result<()> {
+    for program in all {
+        let ended =
+            program.command().arg("--test-threads=1").status().context("start the tests")?;
+        ensure!(ended.success(), "{} {} failed", program.package, program.name);
+    }
+    Ok(())
 }
