@@ -144,6 +144,7 @@ fn told(heard: &Heard, id: &str) -> Option<String> {
             What::Deleted => "is gone".to_owned(),
             What::Reacted { emoji, removed: false } => format!("has {emoji}"),
             What::Reacted { emoji, removed: true } => format!("has {emoji} no more"),
+            What::Undelivered(why) => format!("did not arrive: {why}"),
         };
         return Some(format!("{} {what}", change.message));
     }

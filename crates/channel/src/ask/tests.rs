@@ -48,6 +48,6 @@ fn what_is_typed_in_a_mail_is_neither_its_subject_nor_what_it_quotes() {
         ("[The mail that this answers:]\n> no", ""),
         ("", ""),
     ] {
-        assert_eq!(super::typed(text), is, "{text:?}");
+        assert_eq!(typed(text), is, "{text:?}");
     }
 }
