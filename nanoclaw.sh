@@ -224,7 +224,7 @@ step_test_tools() {
   "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
   # The servers of others that channels are tested against.
   local script
-  for script in channels/*/tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+  for script in channels/*/tests/tools.sh conformance/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
 }
 
 step_test_mail() {

@@ -19,6 +19,7 @@
 //! `CONFORMANCE=long,files` runs only the cases whose names contain one of the words, and writes no results.
 
 pub mod cases;
+pub mod emulate;
 mod link;
 mod logs;
 pub mod peer;

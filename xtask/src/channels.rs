@@ -59,11 +59,12 @@ pub(crate) fn channels(root: &Path, names: &[String]) -> Result<()> {
     if let Some(unknown) = names.iter().find(|name| !all.contains_key(*name)) {
         bail!("there is no channel {unknown}; there are {:?}", all.keys().collect::<Vec<_>>());
     }
-    for (name, folder) in &all {
+    for (name, (folder, test)) in &all {
         let wanted = names.is_empty() || names.contains(name);
-        if wanted && root.join(folder).join("tests/conformance.rs").is_file() {
-            let package = format!("nanoclaw-channel-{name}");
-            let args = ["test", "-p", &package, "--test", "conformance", "--", "--nocapture"];
+        if wanted && root.join(folder).join(format!("tests/{test}.rs")).is_file() {
+            let of = folder.file_name().unwrap_or_default().display();
+            let package = format!("nanoclaw-channel-{of}");
+            let args = ["test", "-p", &package, "--test", test, "--", "--nocapture"];
             ci::cargo(root, &args, &[]).with_context(|| format!("the cases of {name}"))?;
         }
     }
@@ -83,7 +84,7 @@ pub(crate) fn current(root: &Path) -> Result<()> {
 /// Reports each channel that the page does not name.
 pub(crate) fn listed(root: &Path, found: &mut Vec<String>) -> Result<()> {
     let page = old(root);
-    for (name, folder) in crates(root)? {
+    for (name, (folder, _)) in crates(root)? {
         if !page.contains(&format!("\n| `{name}` |")) {
             let folder = folder.display();
             found.push(format!(
@@ -94,10 +95,24 @@ pub(crate) fn listed(root: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn crates(root: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let folders = tree::packages(root, "channels")?.into_iter();
-    let named = folders.filter_map(|f| Some((f.file_name()?.to_str()?.to_owned(), f.clone())));
-    Ok(named.collect())
+/// The folder of each channel's crate, and the test with its cases. A crate may have more channels than the one of
+/// its name; each of those has a test of its name.
+fn crates(root: &Path) -> Result<BTreeMap<String, (PathBuf, String)>> {
+    let mut all = BTreeMap::new();
+    for folder in tree::packages(root, "channels")? {
+        let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        for test in std::fs::read_dir(root.join(&folder).join("tests")).into_iter().flatten() {
+            let test = test?.path();
+            let stem = test.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            let holds =
+                || std::fs::read_to_string(&test).is_ok_and(|t| t.contains("conformance::run("));
+            if test.is_file() && stem != "conformance" && holds() {
+                all.insert(stem.to_owned(), (folder.clone(), stem.to_owned()));
+            }
+        }
+        all.insert(name, (folder, "conformance".to_owned()));
+    }
+    Ok(all)
 }
 
 fn old(root: &Path) -> String {
@@ -116,7 +131,7 @@ fn page(root: &Path) -> Result<String> {
     let old = old(root);
     let (mut out, mut sections) = (HEAD.to_owned(), String::new());
     let mut cases = section(&old, "## The cases").map(str::to_owned);
-    for (name, folder) in crates(root)? {
+    for (name, (folder, _)) in crates(root)? {
         let results = results(root, &name)?;
         let row = match &results {
             Some(results) => row(&name, results, &code(root, &folder)?),

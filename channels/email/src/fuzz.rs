@@ -2,8 +2,12 @@
 
 use crate::ids::{Email, Place, Thread, UNVERIFIED, message};
 use crate::mail::{Own, read};
+use crate::resend::{assembled, hook};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use nanoclaw_channel::PlatformMessageId;
 use nanoclaw_channel::ids::is_safe_name;
+use nanoclaw_kit::sign::hmac_sha256;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +37,37 @@ pub fn mail(data: &[u8]) {
     assert!(!mail.subject.contains(char::is_control), "{:?}", mail.subject);
 }
 
+/// What Resend says: of a webhook a usable name and time, of a mail that it read a mail like any other.
+pub fn resend(data: &[u8]) {
+    if let Ok(Some(named)) = hook::event(data) {
+        assert!(named.at >= 0 && !named.id.is_empty(), "{named:?}");
+        assert!(!named.id.contains(['/', '.', '?', '#', '%']), "{named:?} leads elsewhere");
+    }
+    if let Some(raw) = assembled(data) {
+        mail(&raw);
+    }
+}
+
+/// A key, a name, a time, a signature, a body, a line each: only what Resend signed is signed.
+pub fn resend_signature(data: &[u8]) {
+    let mut lines = data.splitn(5, |b| *b == b'\n').map(String::from_utf8_lossy);
+    let mut line = || lines.next().unwrap_or_default().into_owned();
+    let (key, id, time, given, body) = (line(), line(), line(), line(), line());
+    let right = |body: &str| {
+        let parts = [id.as_bytes(), b".", time.as_bytes(), b".", body.as_bytes()];
+        format!("v1,{}", BASE64.encode(hmac_sha256(key.as_bytes(), &parts)))
+    };
+    let check = |given: &str| hook::is_signed(key.as_bytes(), &id, &time, body.as_bytes(), given);
+    let ours = right(&body);
+    assert!(check(&ours) && check(&format!("v1,b2xk {ours}")), "the right one is refused");
+    assert!(!check(&given) || given.split(' ').any(|one| one == ours), "{given:?} is taken");
+    for wrong in
+        [right(&format!("{body}0")).as_str(), &ours[3..], &ours[..ours.len() - 1], "v1,", ""]
+    {
+        assert!(!check(wrong), "{wrong:?} is taken");
+    }
+}
+
 /// An address and the id of a mail: what is written is read as the same.
 pub fn ids(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
@@ -46,7 +81,9 @@ pub fn ids(data: &[u8]) {
 }
 
 fn place(place: &Place) {
-    if let Some(address) = place.address(crate::CHANNEL.name) {
-        assert_eq!(Place::parse(crate::CHANNEL.name, &address).as_ref(), Some(place));
+    for channel in [crate::CHANNEL.name, crate::RESEND.name] {
+        if let Some(address) = place.address(channel) {
+            assert_eq!(Place::parse(channel, &address).as_ref(), Some(place));
+        }
     }
 }

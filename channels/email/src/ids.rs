@@ -1,6 +1,6 @@
 //! Ids: `<channel>:<address>` is a chat, `<channel>:<address>:<16 digits>` a thread in it.
 
-use nanoclaw_channel::{Address, ChannelType, PlatformId, PlatformMessageId, ThreadId};
+use nanoclaw_channel::{Address, ChannelType, PlatformId, PlatformMessageId, SendError, ThreadId};
 use sha2::{Digest as _, Sha256};
 
 #[cfg(test)]
@@ -92,6 +92,19 @@ impl Place {
         };
         Some(Self { email, thread })
     }
+}
+
+/// The chat with the person of a handle.
+pub(crate) fn dm(channel: &str, handle: &str) -> Result<PlatformId, SendError> {
+    let email = Email::parse(handle.strip_prefix(UNVERIFIED).unwrap_or(handle));
+    let chat =
+        email.and_then(|email| PlatformId::parse(format!("{channel}:{}", email.as_str())).ok());
+    chat.ok_or_else(|| SendError::Reject { why: format!("{handle} is no e-mail address") })
+}
+
+/// What people call a chat: the address in it.
+pub(crate) fn name(channel: &str, chat: &PlatformId) -> Option<String> {
+    chat.as_str().strip_prefix(channel)?.strip_prefix(':').map(str::to_owned)
 }
 
 /// The id of a mail as the host takes it: without brackets, and hashed where it is no usable id.

@@ -3,13 +3,14 @@
 //! How far it has read is kept behind each mail, so that a kill at any moment brings the same mail again, which
 //! is then known by its id. When the server numbers its mails anew, those of the last days are looked at again.
 
+use crate::MAIL_MAX;
 use crate::bounce::{self, Bounce};
-use crate::ids::{Email, Place, Thread, UNVERIFIED};
+use crate::desk::Desk;
+use crate::ids::{self, Email, Place, Thread};
 use crate::mail::{self, Own};
 use crate::outgoing;
 use crate::smtp::{Server, Smtp, Way};
 use crate::threads::Threads;
-use crate::{FILE_IN_MAX, FILES_MAX, MAIL_MAX};
 use async_imap::imap_proto::{MailboxDatum, Response};
 use async_imap::types::UnsolicitedResponse;
 use async_imap::{Client, Session, error::Error};
@@ -17,11 +18,11 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_channel::{
-    Address, Capabilities, Change, Channel, ChatKind, Health, InFile, Inbound, Ingress, Mention,
-    Outgoing, PlatformId, PlatformMessageId, Receipt, Report, SendError, Start, StartError,
-    Started, What,
+    Capabilities, Change, Channel, Health, Outgoing, PlatformId, PlatformMessageId, Receipt, Report,
+    SendError, Start, StartError, Started, What,
 };
 use nanoclaw_kit::backoff::Backoff;
+use nanoclaw_kit::files::size;
 use nanoclaw_kit::store::{Store, StoreError};
 use rustls::pki_types::ServerName;
 use std::sync::Arc;
@@ -46,9 +47,6 @@ const POLL_TIME: Duration = Duration::from_secs(20);
 
 /// How far back mail is looked at when the server numbers it anew.
 const AGAIN_DAYS: i64 = 7;
-
-/// How long a mail is known to have been handed over.
-const SEEN_FOR: Duration = Duration::from_secs(60 * 24 * 3600);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send + std::fmt::Debug> Stream for T {}
@@ -130,11 +128,10 @@ pub(crate) async fn start(start: Start) -> Started {
         password,
         folder: (start.setting)("EMAIL_FOLDER").unwrap_or_else(|| "INBOX".to_owned()),
         own: Own { email: own.clone(), auth_server: (start.setting)("EMAIL_AUTH_SERVER") },
-        threads: Threads { store, channel: NAME },
-        ingress: start.ingress,
+        desk: Desk { threads: Threads { store, channel: NAME }, ingress: start.ingress },
         report: start.report,
     };
-    let threads = reader.threads.clone();
+    let threads = reader.desk.threads.clone();
     // Before the channel is up: what comes from now on is new.
     let session = reader.connect().await?;
     sender.check().await.map_err(|e| match e {
@@ -148,13 +145,7 @@ pub(crate) async fn start(start: Start) -> Started {
 #[async_trait]
 impl Channel for Mailbox {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            threads: true,
-            files: true,
-            file_in_max: FILE_IN_MAX,
-            file_out_max: FILES_MAX,
-            ..Capabilities::TEXT
-        }
+        crate::CAPABILITIES
     }
 
     async fn send(&self, message: &Outgoing) -> Result<Receipt, SendError> {
@@ -162,24 +153,16 @@ impl Channel for Mailbox {
     }
 
     async fn open_dm(&self, handle: &str) -> Result<PlatformId, SendError> {
-        dm(NAME, handle)
+        ids::dm(NAME, handle)
     }
 
     async fn chat_name(&self, chat: &PlatformId) -> Option<String> {
-        chat.as_str().strip_prefix(NAME)?.strip_prefix(':').map(str::to_owned)
+        ids::name(NAME, chat)
     }
 
     async fn stop(&self) {
         self.reading.abort();
     }
-}
-
-/// The chat with the person of a handle.
-fn dm(channel: &str, handle: &str) -> Result<PlatformId, SendError> {
-    let email = Email::parse(handle.strip_prefix(UNVERIFIED).unwrap_or(handle));
-    let chat =
-        email.and_then(|email| PlatformId::parse(format!("{channel}:{}", email.as_str())).ok());
-    chat.ok_or_else(|| SendError::Reject { why: format!("{handle} is no e-mail address") })
 }
 
 /// The task that reads.
@@ -189,8 +172,7 @@ struct Reader {
     password: String,
     folder: String,
     own: Own,
-    threads: Threads,
-    ingress: Arc<dyn Ingress>,
+    desk: Desk,
     report: Report,
 }
 
@@ -270,7 +252,7 @@ impl Reader {
             for uid in in_time(self.behind(&mut session, last)).await? {
                 self.take(&mut session, uid, backoff).await?;
                 last = (last.0, uid);
-                self.threads.store.put("read", &format!("{} {uid}", last.0)).await?;
+                self.desk.threads.store.put("read", &format!("{} {uid}", last.0)).await?;
             }
             backoff.reset();
             (self.report)(Health::Up);
@@ -294,7 +276,7 @@ impl Reader {
             e => e.into(),
         })?;
         let epoch = folder.uid_validity.unwrap_or(0);
-        let kept = self.threads.store.get("read").await?;
+        let kept = self.desk.threads.store.get("read").await?;
         let kept = kept.and_then(|text| {
             let (epoch, uid) = text.split_once(' ')?;
             Some((epoch.parse::<u32>().ok()?, uid.parse::<u32>().ok()?))
@@ -317,7 +299,7 @@ impl Reader {
             // The first time: what is old is not said to an agent that was not there.
             None => begin,
         };
-        self.threads.store.put("read", &format!("{epoch} {last}")).await?;
+        self.desk.threads.store.put("read", &format!("{epoch} {last}")).await?;
         Ok((epoch, last))
     }
 
@@ -343,26 +325,17 @@ impl Reader {
                 return self.bounced(&raw, backoff).await;
             }
         };
-        let seen = format!("seen:{}:{}", mail.from.as_str(), mail.id);
-        if self.threads.store.get(&seen).await?.is_some() {
-            return Ok(());
-        }
-        let place = self.threads.place(&mail).await?;
-        let (Some(at), Ok(id)) = (place.address(NAME), PlatformMessageId::parse(&mail.id)) else {
-            return Ok(());
-        };
-        let inbound = inbound(mail, at, id, large);
-        while let Err(error) = self.ingress.push(inbound.clone()).await {
-            tracing::warn!(%error, uid, "a mail was not taken; it is tried again");
-            tokio::time::sleep(backoff.next()).await;
-        }
-        Ok(self.threads.store.put_for(&seen, "", SEEN_FOR).await?)
+        let large = large.map(|bytes| {
+            let (bytes, limit) = (size(bytes.into()), size(MAIL_MAX));
+            format!("the mail has {bytes}, and {limit} is the most that is read")
+        });
+        Ok(self.desk.take(mail, large, backoff).await?)
     }
 
     /// Tells who wrote a mail that it did not arrive, if this is the report of that.
     async fn bounced(&self, raw: &[u8], backoff: &mut Backoff) -> Result<(), Ended> {
         let Some(Bounce { to, id, status }) = bounce::read(raw) else { return Ok(()) };
-        let sent = self.threads.store.get(&format!("mail:{}:{id}", to.as_str())).await?;
+        let sent = self.desk.threads.store.get(&format!("mail:{}:{id}", to.as_str())).await?;
         let why = format!("the mail to {} came back (status {status})", to.as_str());
         let place = Place { email: to, thread: sent.as_deref().and_then(Thread::parse) };
         let event = PlatformMessageId::parse(format!("bounce {id}"));
@@ -373,7 +346,7 @@ impl Reader {
         };
         let (timestamp, what) = (SystemClock.now(), What::Undelivered(why));
         let change = Change { at, id: event, message, timestamp, sender: None, what };
-        while let Err(error) = self.ingress.change(change.clone()).await {
+        while let Err(error) = self.desk.ingress.change(change.clone()).await {
             tracing::warn!(%error, "a bounce was not taken; it is tried again");
             tokio::time::sleep(backoff.next()).await;
         }
@@ -395,43 +368,6 @@ impl Reader {
         let mail: Vec<_> = session.uid_fetch(&uid, what).await?.try_collect().await?;
         let raw = mail.iter().find_map(|f| if large { f.header() } else { f.body() });
         Ok(raw.map(|raw| (raw.to_vec(), large.then_some(size))))
-    }
-}
-
-fn inbound(mail: mail::Mail, at: Address, id: PlatformMessageId, large: Option<u32>) -> Inbound {
-    let now = SystemClock.now();
-    // Of a large mail there is only the head.
-    let mut files = if large.is_some() { Vec::new() } else { mail.files };
-    files.extend(large.map(|bytes| {
-        let (bytes, limit) =
-            (nanoclaw_kit::files::size(bytes.into()), nanoclaw_kit::files::size(MAIL_MAX));
-        let why = format!("the mail has {bytes}, and {limit} is the most that is read");
-        InFile {
-            kind: "file".into(),
-            name: "mail.eml".into(),
-            mime: None,
-            bytes: Vec::new(),
-            missing: Some(why),
-        }
-    }));
-    // The subject of an answer was said before.
-    let text = match mail.references.is_empty() && !mail.subject.is_empty() {
-        true => format!("Subject: {}\n\n{}", mail.subject, mail.text).trim_end().to_owned(),
-        false => mail.text,
-    };
-    Inbound {
-        at,
-        reply: None,
-        id,
-        timestamp: mail.at.filter(|at| *at <= now).unwrap_or(now),
-        sender: mail.sender,
-        person: None,
-        text,
-        mention: Mention::Yes,
-        chat: ChatKind::Direct,
-        files,
-        reply_to: None,
-        only_for: None,
     }
 }
 

@@ -187,14 +187,21 @@ fn file(part: &mail_parser::MessagePart<'_>) -> InFile {
         PartType::Message(inner) => inner.raw_message().to_vec(),
         _ => part.contents().to_vec(),
     };
-    let name = part.attachment_name().unwrap_or_default();
+    in_file(part.attachment_name().unwrap_or_default(), mime, Ok(bytes))
+}
+
+/// A file that came along, or why it did not.
+pub(crate) fn in_file(name: &str, mime: Option<String>, bytes: Result<Vec<u8>, String>) -> InFile {
     let kind = kind_of(mime.as_deref(), name);
     let name = safe_name(name, kind, mime.as_deref());
-    let all = bytes.len() as u64;
-    if all <= FILE_IN_MAX {
-        return InFile { kind: kind.to_owned(), name, mime, bytes, missing: None };
-    }
-    let missing =
-        Some(format!("it has {}, and {} is the most that comes in", size(all), size(FILE_IN_MAX)));
-    InFile { kind: kind.to_owned(), name, mime, bytes: Vec::new(), missing }
+    let limit = size(FILE_IN_MAX);
+    let (bytes, missing) = match bytes {
+        Ok(bytes) if bytes.len() as u64 > FILE_IN_MAX => {
+            let all = size(bytes.len() as u64);
+            (Vec::new(), Some(format!("it has {all}, and {limit} is the most that comes in")))
+        }
+        Ok(bytes) => (bytes, None),
+        Err(why) => (Vec::new(), Some(why)),
+    };
+    InFile { kind: kind.to_owned(), name, mime, bytes, missing }
 }

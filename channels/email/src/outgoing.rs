@@ -24,7 +24,7 @@ const SUBJECT_MAX: usize = 70;
 /// A mail to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Letter {
-    pub(crate) to: Email,
+    pub(crate) to: Place,
     pub(crate) id: String,
     /// The same for every attempt.
     pub(crate) key: String,
@@ -37,7 +37,8 @@ pub(crate) struct Letter {
 
 /// Carries letters to where they are sent.
 pub(crate) trait Post {
-    async fn post(&self, letter: &Letter) -> Result<(), SendError>;
+    /// Sends one; returns what the carrier calls it.
+    async fn post(&self, letter: &Letter) -> Result<String, SendError>;
 }
 
 /// Sends a message, in as many mails as its files need; what was sent is not sent again.
@@ -62,15 +63,19 @@ pub(crate) async fn send(
     };
     let letters = letters(threads, own, message, &place, (&said, files)).await?;
     let mut first = None;
-    for (letter, place, known) in letters {
+    for (letter, known) in letters {
         let mark = format!("sent:{}", letter.key);
-        if threads.store.get(&mark).await?.is_none() {
-            // Before it is sent, so that an answer finds its conversation whatever happens here.
-            threads.sent(&place, known, &letter.id).await?;
-            post.post(&letter).await?;
-            threads.store.put_for(&mark, "", SENT_FOR).await?;
-        }
-        first = first.or(PlatformMessageId::parse(letter.id).ok());
+        let id = match threads.store.get(&mark).await? {
+            Some(id) => id,
+            None => {
+                // Before it is sent, so that an answer finds its conversation whatever happens here.
+                threads.sent(&letter.to, known, &letter.id).await?;
+                let id = post.post(&letter).await?;
+                threads.store.put_for(&mark, &id, SENT_FOR).await?;
+                id
+            }
+        };
+        first = first.or(PlatformMessageId::parse(id).ok());
     }
     Ok(Receipt { id: first })
 }
@@ -94,7 +99,7 @@ async fn letters(
     message: &Outgoing,
     place: &Place,
     (said, files): (&str, &[OutFile]),
-) -> Result<Vec<(Letter, Place, Known)>, SendError> {
+) -> Result<Vec<(Letter, Known)>, SendError> {
     let (large, files): (Vec<_>, Vec<_>) =
         files.iter().partition(|file| file.bytes.len() as u64 > FILES_MAX);
     let mut said = said.to_owned();
@@ -105,17 +110,16 @@ async fn letters(
             &format!("\n\n(The file `{name}` is not here: it has {of}, and a mail takes {limit}.)");
     }
     let mut place = place.clone();
-    let mut known = threads.known(&place).await?;
+    let mut now = begun(threads, message, &place, &said).await?;
     let mut all = Vec::new();
     for (n, files) in batches(files).into_iter().enumerate() {
         let key = if n == 0 { message.key.clone() } else { format!("{}#{n}", message.key) };
         let hash = ids::digest(format!("{key} {}", place.email.as_str()).as_bytes());
         let id = format!("nc-{}@{}", &hash[..32], own.domain());
-        let now = known.get_or_insert_with(|| Known { subject: subject(&said), ids: Vec::new() });
         place.thread.get_or_insert_with(|| Thread::of(&id));
         let said = if n == 0 { said.as_str() } else { "(More files.)" };
         let letter = Letter {
-            to: place.email.clone(),
+            to: place.clone(),
             id: id.clone(),
             key,
             subject: if now.ids.is_empty() { now.subject.clone() } else { answer_to(&now.subject) },
@@ -124,10 +128,29 @@ async fn letters(
             html: pieces(said, Dialect::Html, usize::MAX, Unit::Bytes).concat(),
             files,
         };
-        all.push((letter, place.clone(), now.clone()));
+        all.push((letter, now.clone()));
         now.ids.push(id);
     }
     Ok(all)
+}
+
+/// The conversation as it was at the first attempt: every attempt at a mail is the same mail.
+async fn begun(
+    threads: &Threads,
+    message: &Outgoing,
+    place: &Place,
+    said: &str,
+) -> Result<Known, SendError> {
+    let draft = format!("draft:{}", message.key);
+    let kept = threads.store.get(&draft).await?;
+    if let Some(known) = kept.and_then(|text| serde_json::from_str(&text).ok()) {
+        return Ok(known);
+    }
+    let known = threads.known(place).await?;
+    let known = known.unwrap_or_else(|| Known { subject: subject(said), ids: Vec::new() });
+    let text = serde_json::to_string(&known).unwrap_or_default();
+    threads.store.put_for(&draft, &text, SENT_FOR).await?;
+    Ok(known)
 }
 
 /// Files in mails that are not too large; there is always one mail.

@@ -113,7 +113,7 @@ impl Smtp {
         let reject = |e: &dyn std::fmt::Display| SendError::Reject {
             why: format!("the mail cannot be made: {e}"),
         };
-        let to = letter.to.as_str().parse().map_err(|e| reject(&e))?;
+        let to = letter.to.email.as_str().parse().map_err(|e| reject(&e))?;
         let ids =
             |ids: &[String]| ids.iter().map(|id| format!("<{id}>")).collect::<Vec<_>>().join(" ");
         let mut message = Message::builder()
@@ -154,12 +154,12 @@ impl Smtp {
 }
 
 impl Post for Smtp {
-    async fn post(&self, letter: &Letter) -> Result<(), SendError> {
+    async fn post(&self, letter: &Letter) -> Result<String, SendError> {
         let message = self.message(letter)?;
         let size = letter.text.len() + letter.files.iter().map(|f| f.bytes.len()).sum::<usize>();
         let time = MAIL_TIME + MEGABYTE_TIME * u32::try_from(size >> 20).unwrap_or(u32::MAX);
         match timeout(time, self.transport.send(message)).await {
-            Ok(sent) => sent.map(drop).map_err(|e| sort(&e)),
+            Ok(sent) => sent.map(|_| letter.id.clone()).map_err(|e| sort(&e)),
             Err(_) => {
                 let why = "the mail server did not take the mail in time".to_owned();
                 Err(SendError::Retry { after: None, why })

@@ -70,15 +70,28 @@ impl Threads {
         Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
     }
 
-    /// Remembers a mail that went out.
+    /// Remembers a mail that goes out, in a conversation that may be new.
     pub(crate) async fn sent(
         &self,
         place: &Place,
-        mut known: Known,
+        begun: Known,
         id: &str,
     ) -> Result<(), StoreError> {
+        let mut known = self.known(place).await?.unwrap_or(begun);
         known.add(id);
         self.keep(place, &known, id).await
+    }
+
+    /// A mail that went out is called otherwise by those who got it.
+    pub(crate) async fn renamed(
+        &self,
+        place: &Place,
+        old: &str,
+        new: &str,
+    ) -> Result<(), StoreError> {
+        let Some(mut known) = self.known(place).await? else { return Ok(()) };
+        known.ids.iter_mut().filter(|id| *id == old).for_each(|id| new.clone_into(id));
+        self.keep(place, &known, new).await
     }
 
     async fn keep(&self, place: &Place, known: &Known, id: &str) -> Result<(), StoreError> {

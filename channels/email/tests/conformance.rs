@@ -1,6 +1,7 @@
 //! Every case, against real mail servers.
 
 mod peer;
+mod people;
 
 use peer::Mail;
 

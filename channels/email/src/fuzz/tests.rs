@@ -11,6 +11,16 @@ proptest! {
     }
 
     #[test]
+    fn resend(data in near("resend")) {
+        super::resend(&data);
+    }
+
+    #[test]
+    fn resend_signature(data in near("resend_signature")) {
+        super::resend_signature(&data);
+    }
+
+    #[test]
     fn ids(data in near("email_ids")) {
         super::ids(&data);
     }

@@ -15,7 +15,7 @@ struct Box {
 }
 
 impl Post for Box {
-    async fn post(&self, letter: &Letter) -> Result<(), SendError> {
+    async fn post(&self, letter: &Letter) -> Result<String, SendError> {
         let mut taken = self.taken.lock().unwrap();
         let mut fails = self.fails_at.lock().unwrap();
         if *fails == Some(taken.len()) {
@@ -23,7 +23,7 @@ impl Post for Box {
             return Err(SendError::Retry { after: None, why: "busy".to_owned() });
         }
         taken.push(letter.clone());
-        Ok(())
+        Ok(letter.id.clone())
     }
 }
 
@@ -90,6 +90,37 @@ async fn an_answer_is_in_its_conversation() {
     assert_eq!(again, place);
     let Known { ids, .. } = threads.known(&place).await.unwrap().unwrap();
     assert_eq!(ids.len(), 4);
+}
+
+#[tokio::test]
+async fn every_attempt_is_the_same_mail() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path(), "email").await.unwrap();
+    let threads = Threads { store, channel: "email" };
+    let own = Email::parse("bot@x.example").unwrap();
+    let read = crate::mail::Own { email: own.clone(), auth_server: None };
+    let heard = async |id: &str| {
+        let raw = format!(
+            "From: ann@y.example\r\nSubject: Lunch\r\nMessage-ID: <{id}>\r\nReferences: <1@y>\r\n\r\nhi"
+        );
+        threads.place(&crate::mail::read(raw.as_bytes(), &read).unwrap()).await.unwrap()
+    };
+    let place = heard("2@y").await;
+    let message = Outgoing {
+        to: place.address("email").unwrap(),
+        body: Body::Text { markdown: "yes".to_owned(), files: Vec::new() },
+        key: "k1".to_owned(),
+        reply_to: None,
+    };
+    let post = Box { taken: Mutex::default(), fails_at: Mutex::new(Some(0)) };
+    send(&post, &threads, &own, &message).await.unwrap_err();
+    heard("3@y").await;
+    send(&post, &threads, &own, &message).await.unwrap();
+    let taken = post.taken.lock().unwrap().clone();
+    assert_eq!(taken[0].references, ["1@y", "2@y"], "not what came since, and not itself");
+    // What came since is not forgotten.
+    let known = threads.known(&place).await.unwrap().unwrap();
+    assert_eq!(known.ids, ["1@y", "2@y", taken[0].id.as_str(), "3@y"]);
 }
 
 #[test]

@@ -2,10 +2,9 @@
 
 mod wire;
 
+use crate::people::{AUTH_SERVER, BOT, BROKEN, People, echoes, person};
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders as _};
 use nanoclaw_channel::ChannelDef;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
@@ -13,7 +12,6 @@ use nanoclaw_channel_email::CHANNEL;
 use nanoclaw_conformance::{Fault, Offer, Peer, PeerFile, Place, Profile, Say, Seen};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,9 +22,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Notify;
 use wire::Wire;
 
-const BOT: &str = "bot@agents.test";
 const PASSWORD: &str = "p4ss \"w\\ord\"";
-const AUTH_SERVER: &str = "mx.agents.test";
 const PEOPLE: [&str; 3] = ["ann", "bob", "cleo"];
 
 /// Servers and people.
@@ -39,9 +35,7 @@ pub(crate) struct Mail {
     smtp_wire: Wire,
     bell: Arc<Notify>,
     raw: BTreeMap<String, Vec<u8>>,
-    /// The first mail of each conversation, and the last one.
-    threads: BTreeMap<(String, Place), (String, String)>,
-    sent: u32,
+    people: People,
 }
 
 impl Drop for Mail {
@@ -147,8 +141,7 @@ impl Mail {
             bell,
             folder,
             raw: BTreeMap::new(),
-            threads: BTreeMap::new(),
-            sent: 0,
+            people: People::default(),
         })
     }
 
@@ -186,56 +179,6 @@ impl Mail {
         Ok(())
     }
 
-    fn compose(&mut self, say: &Say) -> (String, Vec<u8>) {
-        self.sent += 1;
-        let id = format!("{}-{}@people.test", say.who, self.sent);
-        let (address, name) = self.person(say.who);
-        let mut head = format!(
-            "Authentication-Results: {AUTH_SERVER}; dmarc=pass header.from=people.test\r\n\
-             From: {} <{address}>\r\nTo: <{BOT}>\r\nMessage-ID: <{id}>\r\nMIME-Version: 1.0\r\n\
-             Date: {}\r\n",
-            name.unwrap_or_default(),
-            SystemClock.now().strftime("%a, %d %b %Y %H:%M:%S +0000"),
-        );
-        let thread = self
-            .threads
-            .entry((say.who.to_owned(), say.place))
-            .or_insert_with(|| (id.clone(), id.clone()));
-        let last = say.reply_to.clone().unwrap_or_else(|| thread.1.clone());
-        if last != id {
-            write!(head, "In-Reply-To: <{last}>\r\nReferences: <{}> <{last}>\r\n", thread.0).ok();
-        }
-        thread.1.clone_from(&id);
-        let text = format!(
-            "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: base64\r\n\r\n{}\r\n",
-            wrapped(say.text.as_bytes())
-        );
-        if say.files.is_empty() {
-            return (id, format!("{head}{text}").into_bytes());
-        }
-        let mut all = format!("{head}Content-Type: multipart/mixed; boundary=\"=_b\"\r\n\r\n");
-        if !say.text.is_empty() {
-            write!(all, "--=_b\r\n{text}").ok();
-        }
-        for file in &say.files {
-            let mime = file.mime.clone().unwrap_or_else(|| "application/octet-stream".to_owned());
-            let name: String = file.name.bytes().map(|b| format!("%{b:02X}")).collect();
-            let bytes = match file.size {
-                Some(size) => vec![b'x'; usize::try_from(size).unwrap_or(0)],
-                None => file.bytes.clone(),
-            };
-            write!(
-                all,
-                "--=_b\r\nContent-Type: {mime}\r\nContent-Transfer-Encoding: base64\r\n\
-                 Content-Disposition: attachment; filename*=utf-8''{name}\r\n\r\n{}\r\n",
-                wrapped(&bytes)
-            )
-            .ok();
-        }
-        all.push_str("--=_b--\r\n");
-        (id, all.into_bytes())
-    }
-
     /// The mails in a person's mailbox.
     fn mailbox(&self, who: &str) -> Result<Vec<(String, Vec<u8>)>> {
         let mut all = Vec::new();
@@ -264,13 +207,6 @@ async fn answers(port: u16) -> Result<()> {
             .await?;
     }
     anyhow::bail!("nobody listens on {port}")
-}
-
-fn wrapped(bytes: &[u8]) -> String {
-    let text = BASE64.encode(bytes);
-    let lines: Vec<&str> =
-        (0..text.len()).step_by(76).filter_map(|n| text.get(n..(n + 76).min(text.len()))).collect();
-    lines.join("\r\n")
 }
 
 fn ids(value: &HeaderValue<'_>) -> Vec<String> {
@@ -356,40 +292,25 @@ impl Peer for Mail {
     }
 
     fn person(&self, who: &str) -> (String, Option<String>) {
-        let mut name = who.to_owned();
-        name[..1].make_ascii_uppercase();
-        (format!("{who}@people.test"), Some(name))
+        person(who)
     }
 
     async fn say(&mut self, say: Say) -> Result<String> {
-        let (id, raw) = self.compose(&say);
+        let (id, raw) = self.people.compose(&say, SystemClock.now());
         self.deliver(&raw).await?;
         self.raw.insert(id.clone(), raw);
         Ok(id)
     }
 
     async fn echo(&mut self) -> Result<bool> {
-        let mails = [
-            format!("From: {BOT}\r\n"),
-            format!("From: ann@people.test\r\nX-Loop: {BOT}\r\n"),
-            "From: ann@people.test\r\nAuto-Submitted: auto-replied\r\n".to_owned(),
-            "From: MAILER-DAEMON@people.test\r\n".to_owned(),
-            "From: news@people.test\r\nList-Id: <news.people.test>\r\n".to_owned(),
-        ];
-        for head in mails {
-            self.deliver(format!("{head}Subject: echo\r\n\r\nan echo\r\n").as_bytes()).await?;
+        for raw in echoes() {
+            self.deliver(&raw).await?;
         }
         Ok(true)
     }
 
     async fn nonsense(&mut self) -> Result<bool> {
-        let broken: [&[u8]; 4] = [
-            b"\r\n",
-            b"no mail at all\r\n",
-            b"From: \xff\xfe <@>\r\nContent-Type: multipart/mixed; boundary=\r\n\r\n--\r\n",
-            b"From: a@people.test, b@people.test\r\n\r\ntwo senders\r\n",
-        ];
-        for raw in broken {
+        for raw in BROKEN {
             self.deliver(raw).await?;
         }
         Ok(true)

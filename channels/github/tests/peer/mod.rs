@@ -169,7 +169,8 @@ impl Peer for GitHub {
             text_in_max: 65_536,
             ..Profile::all(
                 "GitHub",
-                "our own strict GitHub, written from docs.github.com: REST API and signed webhooks",
+                "our own strict GitHub, written from docs.github.com: REST API and signed webhooks; \
+                 cross-checked with the third-party emulate where that has the method",
             )
         }
     }

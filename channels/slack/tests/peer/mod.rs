@@ -255,7 +255,8 @@ impl Peer for Slack {
             text_in_max: 40_000,
             ..Profile::all(
                 "Slack",
-                "our own strict Slack, written from docs.slack.dev: Web API, Socket Mode and signed events",
+                "our own strict Slack, written from docs.slack.dev: Web API, Socket Mode and signed events; \
+                 cross-checked with the third-party emulate where that has the method",
             )
         }
     }
