@@ -12,6 +12,7 @@ mod ncl;
 mod outage;
 mod pairing;
 pub(crate) mod peers;
+mod previews;
 mod questions;
 mod routing;
 mod sessions;

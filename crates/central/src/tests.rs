@@ -64,6 +64,7 @@ fn wiring(chat: &str, agent: &str) -> Wiring {
         engage_pattern: Some(".".into()),
         sender_scope: SenderScope::All,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: iso(at(0)),
     }
 }
