@@ -10,13 +10,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the agent works on its answer.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_secs(900);
 const BROKEN_OFF: &str = "(This answer was broken off.)";
 
 /// A chat whose agent is at an answer to `tell me`.
 struct Stage {
     sim: Sim,
     agent: AgentId,
+    channel: String,
 }
 
 impl Stage {
@@ -28,17 +29,18 @@ impl Stage {
         let chat = sim.rig.group(channel, "c1")?;
         sim.rig.wire(&chat, &agent, |w| w.previews = wanted)?;
         sim.start().await?;
-        let stage = Self { sim, agent };
-        stage.says("m1", channel);
+        let stage = Self { sim, agent, channel: channel.into() };
+        stage.says("m1");
         let claimed = "SELECT COUNT(*) FROM processing_ack";
         stage.until(|s| s.count(claimed).is_ok_and(|n| n == 1)).await;
         Ok(stage)
     }
 
-    fn says(&self, id: &str, channel: &str) {
+    fn says(&self, id: &str) {
         let (chat, sender) = ("c1".into(), "ann".into());
-        let (text, id, channel) = ("tell me".into(), id.into(), channel.into());
-        let said = Said { id, chat, channel, sender, text, mention: true, group: true, ..Said::default() };
+        let (text, id, channel) = ("tell me".into(), id.into(), self.channel.clone());
+        let said =
+            Said { id, chat, channel, sender, text, mention: true, group: true, ..Said::default() };
         self.sim.rig.platform.say(said);
     }
 
@@ -63,7 +65,7 @@ impl Stage {
 
     /// The box says so much of the row with this id, to the chat of this name.
     fn drafts(&self, id: &str, chat: &str, text: &str) -> anyhow::Result<()> {
-        let (channel_type, platform_id) = ("fake".parse()?, chat.parse()?);
+        let (channel_type, platform_id) = (self.channel.parse()?, chat.parse()?);
         let to = nanoclaw_contract::ids::Address { channel_type, platform_id, thread_id: None };
         let preview = Preview { id: id.parse()?, to, in_reply_to: None, text: text.into() };
         Ok(std::fs::write(self.folder()?.join(NAME), serde_json::to_vec(&preview)?)?)

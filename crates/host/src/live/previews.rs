@@ -46,17 +46,16 @@ pub(super) struct Previews {
     /// What was shown last.
     shown: Option<(OutId, String)>,
     not_before: Option<Instant>,
-    /// The call that is under way: what it shows, and how long there is no other.
-    task: Option<JoinHandle<Option<(OutId, String, Duration)>>>,
+    /// The call that is under way: what it shows, and when the next may come.
+    task: Option<JoinHandle<Option<(OutId, String, Instant)>>>,
 }
 
 impl Previews {
     /// Waits until no call is under way: what comes next must not be overtaken.
     pub(super) async fn rest(&mut self) {
         let Some(task) = self.task.take() else { return };
-        if let Ok(Some((out, text, rest))) = task.await {
-            self.shown = Some((out, text));
-            self.not_before = Some(Instant::now() + rest);
+        if let Ok(Some((out, text, next))) = task.await {
+            (self.shown, self.not_before) = (Some((out, text)), Some(next));
         }
     }
 }
@@ -84,7 +83,7 @@ impl Live<'_> {
                 self.previews.task = Some(tokio::spawn(show(host, session, files, shown)));
             }
         }
-        Some(self.previews.not_before.unwrap_or(now).max(now + EVERY))
+        Some(self.previews.not_before.filter(|at| *at > now).unwrap_or(now + EVERY))
     }
 
     /// Takes back what did not become an answer, once nobody waits for one there.
@@ -123,13 +122,13 @@ fn key(session: &SessionId, out: &OutId) -> String {
     format!("{session}:{out}:preview")
 }
 
-/// Makes the next step; what the chat shows then, and how long it rests. None: there is nothing to do.
+/// Makes the next step; what the chat shows then, and when the next may come. None: there is nothing to do.
 async fn show(
     host: Arc<Host>,
     session: Session,
     files: Arc<Files>,
     shown: Option<(OutId, String)>,
-) -> Option<(OutId, String, Duration)> {
+) -> Option<(OutId, String, Instant)> {
     let (h, its) = (host.clone(), session.clone());
     let (id, text, message) = match blocking(move || next(&h, &its, &files, shown)).await {
         Ok(step) => step?,
@@ -139,6 +138,7 @@ async fn show(
         }
     };
     fault::point("host.preview.recorded");
+    let began = Instant::now();
     let outcome = tokio::time::timeout(SEND_MAX, host.send(&message)).await;
     fault::point("host.preview.made");
     let rest = match outcome {
@@ -157,7 +157,9 @@ async fn show(
     };
     fault::point("host.preview.shown");
     // What was not taken is not tried again: by then there is more to show.
-    Some((id, text, rest))
+    // A channel that let it wait has others to serve: also the answer, soon.
+    let slow = Instant::now() + 2 * began.elapsed();
+    Some((id, text, slow.max(began + rest)))
 }
 
 /// ● Records a message that is about to be sent, or finds the one to be changed. Blocks.

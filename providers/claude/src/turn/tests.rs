@@ -248,8 +248,11 @@ fn a_result_before_the_start_is_a_refusal() {
 
 #[test]
 fn a_block_has_the_same_key_while_it_is_being_said() {
-    let event = |event: &str| format!(r#"{{"type":"stream_event","event":{event},"parent_tool_use_id":null}}"#);
-    let start = |id: &str| event(&format!(r#"{{"type":"message_start","message":{{"id":"{id}"}}}}"#));
+    let event = |event: &str| {
+        format!(r#"{{"type":"stream_event","event":{event},"parent_tool_use_id":null}}"#)
+    };
+    let start =
+        |id: &str| event(&format!(r#"{{"type":"message_start","message":{{"id":"{id}"}}}}"#));
     let delta = |text: &str| {
         let delta = format!(r#"{{"type":"text_delta","text":"{text}"}}"#);
         event(&format!(r#"{{"type":"content_block_delta","index":7,"delta":{delta}}}"#))
@@ -258,7 +261,9 @@ fn a_block_has_the_same_key_while_it_is_being_said() {
         &[],
         &[
             start("m1"),
-            event(r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"hm"}}"#),
+            event(
+                r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+            ),
             says("m1", r#"{"type":"thinking","thinking":"hm"}"#),
             delta("one "),
             delta("two"),
