@@ -47,8 +47,9 @@ impl Stage {
     async fn until(&self, mut holds: impl FnMut(&Self) -> bool) {
         assert!(
             self.sim.rig.platform.until(EVER, |_| holds(self)).await,
-            "never; the chat shows {:?}",
-            self.screen()
+            "never; the chat shows {:?}, {:?}",
+            self.screen(),
+            self.sim.driver.counts()
         );
     }
 
@@ -59,7 +60,9 @@ impl Stage {
     }
 
     fn count(&self, sql: &str) -> anyhow::Result<i64> {
-        let outbox = rusqlite::Connection::open(self.folder()?.join("outbound.db"))?;
+        let path = self.folder()?.join("outbound.db");
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let outbox = rusqlite::Connection::open_with_flags(path, flags)?;
         Ok(outbox.query_row(sql, [], |r| r.get(0))?)
     }
 

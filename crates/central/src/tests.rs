@@ -6,6 +6,7 @@ mod deliveries;
 mod install;
 mod pairings;
 mod people;
+mod previews;
 mod questions;
 mod removal;
 mod sessions;

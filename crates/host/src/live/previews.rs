@@ -20,6 +20,7 @@ use nanoclaw_channel::{Body, Capabilities, Outgoing};
 use nanoclaw_contract::ids::{OutId, SessionId, stable};
 use nanoclaw_contract::inbox::Inbox;
 use nanoclaw_contract::preview::{self, Preview};
+use nanoclaw_contract::time::Timestamp;
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -97,7 +98,8 @@ impl Live<'_> {
             if open.is_empty() {
                 return Ok(());
             }
-            let waiting = files.with(|inbox| inbox.waiting(host.clock.now()))?;
+            // Also what is put off for a moment.
+            let waiting = files.with(|inbox| inbox.waiting(Timestamp::MAX))?;
             for Previewed { out, to, message } in open {
                 let row = host.central.delivery(&session.id, &out)?;
                 let (state, became) =
