@@ -126,7 +126,9 @@ async fn an_answer_is_shown_while_it_is_being_said() -> anyhow::Result<()> {
     world.rig.platform.dm(CHAT, &order);
     let both = [text, "and once more it takes a while to say".to_owned()];
     world.until("it is said again", || world.rig.platform.screen(CHAT) == both).await?;
-    assert!(world.rig.central()?.sessions_with_previews()?.is_empty());
+    let central = world.rig.central()?;
+    let over = || central.sessions_with_previews().is_ok_and(|open| open.is_empty());
+    world.until("no preview is left", over).await?;
     world.rig.stop().await
 }
 
