@@ -17,7 +17,7 @@ use std::time::Duration;
 /// A row that was read, allowed and loaded.
 pub(crate) enum Ready {
     /// For a channel, and what is shown of it already.
-    Send(Outgoing, Option<Previewed>),
+    Send(Outgoing, Option<Box<Previewed>>),
     /// For another agent.
     Letter(Letter),
     /// For the host.
@@ -99,7 +99,7 @@ impl Ready {
         // The same for every attempt; a session's ids are its own, so the session is part of it.
         let key = format!("{}:{}", session.id, row.id);
         let open = host.central.previews(&session.id)?.into_iter();
-        let shown = open.filter(|p| p.out == row.id && p.to == to).last();
+        let shown = open.filter(|p| p.out == row.id && p.to == to).last().map(Box::new);
         Ok(Ok(Self::Send(Outgoing { to, body, key, reply_to }, shown)))
     }
 
@@ -176,7 +176,7 @@ impl Host {
     ) -> Result<Outcome, HostError> {
         match ready {
             Ready::Send(message, None) => Ok(self.send(&message).await),
-            Ready::Send(message, Some(shown)) => Ok(self.complete(&message, shown).await),
+            Ready::Send(message, Some(shown)) => Ok(self.complete(&message, *shown).await),
             Ready::Letter(letter) => self.hand_over(session, letter).await,
             Ready::Action { id, action, fields } if action == "cli_request" => {
                 crate::admin::from_box(self, session, &id, &fields).await
