@@ -98,8 +98,8 @@ impl Ready {
         };
         // The same for every attempt; a session's ids are its own, so the session is part of it.
         let key = format!("{}:{}", session.id, row.id);
-        let open = host.central.previews(&session.id)?.into_iter();
-        let shown = open.filter(|p| p.out == row.id && p.to == to).last().map(Box::new);
+        let mut open = host.central.previews(&session.id)?.into_iter();
+        let shown = open.find(|p| p.out == row.id && p.to == to).map(Box::new);
         Ok(Ok(Self::Send(Outgoing { to, body, key, reply_to }, shown)))
     }
 
