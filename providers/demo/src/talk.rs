@@ -115,9 +115,6 @@ impl Talk<'_> {
         if let Some(words) = text.strip_prefix("ncl ") {
             return Ok(self.ncl(words).await);
         }
-        if let Some(words) = after(&text, "stream me ") {
-            return Ok(self.stream(words).await);
-        }
         if let Some(kind) = lower.strip_prefix("fail with ") {
             return Err(failure(error(kind)));
         }
@@ -155,6 +152,7 @@ impl Talk<'_> {
         }
         match lower.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("") {
             "react" => Ok(self.react().await),
+            "stream" => Ok(self.stream(&text).await),
             "edit" => Ok(self.edit().await),
             "hello" | "hi" | "hey" | "help" => Ok(HELLO.into()),
             _ if has("who are you") || has("what can you do") => Ok(HELLO.into()),
@@ -210,7 +208,8 @@ impl Talk<'_> {
     }
 
     /// Says it word by word, where that is shown.
-    async fn stream(&self, words: &str) -> String {
+    async fn stream(&self, text: &str) -> String {
+        let words = after(text, "stream me ").unwrap_or(text);
         let mut text = format!("<message to=\"{}\">", self.to.as_deref().unwrap_or_default());
         for word in words.split_inclusive(' ').filter(|_| self.setup.previews) {
             text.push_str(word);
