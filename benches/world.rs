@@ -93,6 +93,7 @@ impl World {
             engage_pattern,
             sender_scope: SenderScope::All,
             ignored: IgnoredPolicy::Accumulate,
+            previews: false,
             created_at,
         })?;
         Ok(id)

@@ -20,6 +20,7 @@ The reply is steered by the newest user text that has directives (anywhere in it
                               answer with an HTTP error of that status (type: e.g. overloaded_error)
   !flaky <n> <status> [type]  the first n requests with this line get that HTTP error
   !tokens <n>                 report n input tokens in usage (provokes auto-compaction)
+  !slow <ms>                  wait after each delta of a text
   !repeat <n> <word>          a long text of n words (streamed in n deltas)
 otherwise the text is echoed:   "echo: <text>".
 After a tool_result the reply is "tool said: <result text>".
@@ -39,7 +40,7 @@ COUNT = {"n": 0}
 FLAKY = {}
 SCRIPT = []
 CORRECTION = re.compile(r'Wrap each delivered message in <message to="name">.*?with one of these names: ([^,.\n]+)', re.S)
-DIRECTIVE = re.compile(r"!(tool|say|sleep|error|flaky|tokens|repeat)\s+(.*?)(?:</message>.*)?$", re.M)
+DIRECTIVE = re.compile(r"!(tool|say|sleep|error|flaky|tokens|repeat|slow)\s+(.*?)(?:</message>.*)?$", re.M)
 
 
 def log(rec):
@@ -123,6 +124,8 @@ def plan_from_text(s, have_tools):
                 FLAKY[rest] = FLAKY.get(rest, 0) + 1
                 if FLAKY[rest] <= int(n):
                     p["error"] = (int(st), ty[0] if ty else "api_error")
+        elif k == "slow":
+            p["slow"] = int(rest) / 1000
         elif k == "tokens":
             p["tokens"] = int(rest)
         elif k == "repeat":
@@ -299,6 +302,7 @@ class H(BaseHTTPRequestHandler):
                 for j in range(0, len(words), step):
                     self.sse("content_block_delta", {"type": "content_block_delta", "index": i,
                              "delta": {"type": "text_delta", "text": "".join(words[j:j + step])}})
+                    time.sleep(plan.get("slow", 0))
             else:
                 self.sse("content_block_start", {"type": "content_block_start", "index": i,
                          "content_block": {"type": "tool_use", "id": b["id"], "name": b["name"], "input": {}}})

@@ -141,6 +141,7 @@ impl Rig {
             engage_pattern: Some(".".into()),
             sender_scope: SenderScope::All,
             ignored: IgnoredPolicy::Drop,
+            previews: false,
             created_at,
         })?;
         Ok(id)
@@ -179,6 +180,7 @@ impl Rig {
             engage_pattern: None,
             sender_scope: SenderScope::All,
             ignored: IgnoredPolicy::Drop,
+            previews: false,
             created_at: nanoclaw_contract::time::iso(Timestamp::now()),
         };
         change(&mut wiring);

@@ -11,6 +11,7 @@ mod limits;
 mod ncl;
 mod outage;
 mod pairing;
+mod previews;
 mod questions;
 mod routing;
 mod sessions;

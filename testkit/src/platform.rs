@@ -465,6 +465,22 @@ impl Platform {
         self.lock().shown.iter().filter(|s| s.chat == chat).map(|s| s.text.clone()).collect()
     }
 
+    /// What people see in a chat now: its texts, in order, each as it was last edited.
+    pub fn screen(&self, chat: &str) -> Vec<String> {
+        let state = self.lock();
+        let mut screen: Vec<(String, String)> = Vec::new();
+        for (n, shown) in state.shown.iter().enumerate().filter(|(_, s)| s.chat == chat) {
+            let edit = shown.text.split_once(": ").filter(|_| shown.kind == "edit");
+            match edit {
+                Some((id, text)) => {
+                    screen.iter_mut().filter(|(i, _)| i == id).for_each(|(_, t)| *t = text.into());
+                }
+                None => screen.push((format!("shown-{}", n + 1), shown.text.clone())),
+            }
+        }
+        screen.into_iter().map(|(_, text)| text).collect()
+    }
+
     /// Sends that were tried, and those that repeated a key.
     pub fn attempts(&self) -> (u64, u64) {
         let state = self.lock();

@@ -103,6 +103,35 @@ async fn a_follow_up_is_taken_into_the_running_turn() -> anyhow::Result<()> {
     world.rig.stop().await
 }
 
+/// The answer grows in the chat, and becomes itself.
+#[tokio::test]
+async fn an_answer_is_shown_while_it_is_being_said() -> anyhow::Result<()> {
+    let mut world = World::new("preview").await?.started().await?;
+    world.rig.ncl("wirings update mga-c1 --stream-previews on").await?;
+    let words: Vec<_> = (1..=24).map(|n| format!("word{n}")).collect();
+    let text = words.join(" ");
+    let order = format!("!slow 300\n{}", say(&format!("<internal>not this</internal>{text}")));
+    world.rig.platform.dm(CHAT, &order);
+    world.until("it is said", || world.rig.platform.screen(CHAT) == [text.clone()]).await?;
+    let shown = world.rig.platform.shown();
+    assert!(shown.len() > 2, "{shown:?}");
+    assert_eq!((shown[0].kind.as_str(), shown[0].reply_to.as_deref()), ("text", Some("m1")));
+    assert!(shown[1..].iter().all(|s| s.kind == "edit"), "{shown:?}");
+    for part in &shown[..shown.len() - 1] {
+        let part = part.text.rsplit(": ").next().and_then(|t| t.strip_suffix(" …"));
+        assert!(part.is_some_and(|p| text.starts_with(p)), "{shown:?}");
+    }
+    // A conversation that is known: once more, by the same rules.
+    let order = format!("!slow 200\n{}", say("and once more it takes a while to say"));
+    world.rig.platform.dm(CHAT, &order);
+    let both = [text, "and once more it takes a while to say".to_owned()];
+    world.until("it is said again", || world.rig.platform.screen(CHAT) == both).await?;
+    let central = world.rig.central()?;
+    let over = || central.sessions_with_previews().is_ok_and(|open| open.is_empty());
+    world.until("no preview is left", over).await?;
+    world.rig.stop().await
+}
+
 impl World {
     /// Claude Code's own record of the conversation.
     fn transcript(&self) -> Option<String> {

@@ -96,8 +96,8 @@ fn typed(flag: &Flag, value: Value) -> Result<Value, Failure> {
         }
         Kind::Switch => match (&value, text) {
             (Value::Bool(_), _) => Ok(value),
-            (_, Some("true" | "yes" | "1")) => Ok(true.into()),
-            (_, Some("false" | "no" | "0")) => Ok(false.into()),
+            (_, Some("true" | "yes" | "on" | "1")) => Ok(true.into()),
+            (_, Some("false" | "no" | "off" | "0")) => Ok(false.into()),
             (Value::Number(n), _) if n.as_u64().is_some_and(|n| n < 2) => {
                 Ok((n.as_u64() == Some(1)).into())
             }

@@ -82,8 +82,9 @@ fn given(verb: &Verb, words: &[String], plain: &[String]) -> Result<Vec<(String,
             continue;
         }
         let Some(known) = verb.flag(name) else { return Err(unknown(verb, name)) };
-        let is_word =
-            |w: &&String| matches!(w.as_str(), "true" | "false" | "yes" | "no" | "0" | "1");
+        let is_word = |w: &&String| {
+            matches!(w.as_str(), "true" | "false" | "yes" | "no" | "on" | "off" | "0" | "1")
+        };
         let value = match value {
             Some(value) => Some(value),
             None if known.kind == Kind::Switch => {

@@ -36,6 +36,7 @@ const OURS: &[(&str, &str)] = &[
     ("nanoclaw-rs-boxes", include_str!("sql/0007_boxes.sql")),
     ("nanoclaw-rs-questions", include_str!("sql/0008_questions.sql")),
     ("nanoclaw-rs-channels", include_str!("sql/0010_channels.sql")),
+    ("nanoclaw-rs-previews", include_str!("sql/0011_previews.sql")),
 ];
 
 /// Applies what is missing.

@@ -6,6 +6,7 @@ mod deliveries;
 mod install;
 mod pairings;
 mod people;
+mod previews;
 mod questions;
 mod removal;
 mod sessions;
@@ -64,6 +65,7 @@ fn wiring(chat: &str, agent: &str) -> Wiring {
         engage_pattern: Some(".".into()),
         sender_scope: SenderScope::All,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: iso(at(0)),
     }
 }

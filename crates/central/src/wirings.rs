@@ -66,6 +66,8 @@ pub struct Wiring {
     pub sender_scope: SenderScope,
     /// What becomes of the other messages.
     pub ignored: IgnoredPolicy,
+    /// Whether its answers are shown while they are being said.
+    pub previews: bool,
     /// When it was made.
     pub created_at: String,
 }
@@ -75,7 +77,7 @@ macro_rules! select {
         concat!(
             "SELECT id, messaging_group_id, agent_group_id, COALESCE(session_mode, 'shared'),
                COALESCE(priority, 0), engage_mode, engage_pattern, COALESCE(sender_scope, 'known'),
-               COALESCE(ignored_message_policy, 'drop'), created_at
+               COALESCE(ignored_message_policy, 'drop'), created_at, stream_previews
              FROM messaging_group_agents ",
             $rest
         )
@@ -94,6 +96,7 @@ fn wiring(r: &Row<'_>) -> rusqlite::Result<Wiring> {
         sender_scope: r.get(7)?,
         ignored: r.get(8)?,
         created_at: r.get(9)?,
+        previews: r.get(10)?,
     })
 }
 
@@ -118,7 +121,8 @@ impl Central {
     /// Changes when the agent of a wiring answers; false if there is no such wiring.
     pub fn update_wiring(&self, w: &Wiring) -> Result<bool> {
         let sql = "UPDATE messaging_group_agents SET session_mode = ?2, priority = ?3, engage_mode = ?4,
-                     engage_pattern = ?5, sender_scope = ?6, ignored_message_policy = ?7 WHERE id = ?1";
+                     engage_pattern = ?5, sender_scope = ?6, ignored_message_policy = ?7, stream_previews = ?8
+                   WHERE id = ?1";
         let values = params![
             w.id,
             w.session_mode,
@@ -126,7 +130,8 @@ impl Central {
             w.engage_mode,
             w.engage_pattern,
             w.sender_scope,
-            w.ignored
+            w.ignored,
+            w.previews
         ];
         Ok(self.run("change the wiring", sql, values)? > 0)
     }
@@ -141,8 +146,8 @@ impl Central {
             };
             tx.execute(
                 "INSERT INTO messaging_group_agents (id, messaging_group_id, agent_group_id, session_mode,
-                   priority, engage_mode, engage_pattern, sender_scope, ignored_message_policy, created_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+                   priority, engage_mode, engage_pattern, sender_scope, ignored_message_policy, created_at, stream_previews)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
                 params![
                     w.id,
                     w.chat,
@@ -153,7 +158,8 @@ impl Central {
                     w.engage_pattern,
                     w.sender_scope,
                     w.ignored,
-                    w.created_at
+                    w.created_at,
+                    w.previews
                 ],
             )?;
             let start: String = w.chat.as_str().chars().take(8).collect();

@@ -9,6 +9,7 @@
 //!     outbound.db                         the outbox
 //!     outbox/<outbound id>/<file>         files from the agent
 //!     .heartbeat                          the pulse
+//!     .preview                            what is being said
 //!   outbound.db, outbox, .heartbeat       links into box/, where v2 looks for them
 //! ```
 //!
@@ -305,6 +306,11 @@ impl Workspace {
     /// The pulse.
     pub fn heartbeat(&self) -> PathBuf {
         self.writable().join(".heartbeat")
+    }
+
+    /// What is being said.
+    pub fn preview(&self) -> PathBuf {
+        self.writable().join(crate::preview::NAME)
     }
 
     /// The agent's own folder, where it works.

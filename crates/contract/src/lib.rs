@@ -17,6 +17,7 @@ pub mod inbox;
 pub mod message;
 #[cfg(feature = "sqlite")]
 pub mod outbox;
+pub mod preview;
 pub mod pulse;
 pub mod recur;
 #[cfg(feature = "sqlite")]

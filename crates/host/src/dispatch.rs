@@ -3,7 +3,7 @@
 use crate::session::Files;
 use crate::team::{self, Letter};
 use crate::{Host, HostError, actions, blocking};
-use nanoclaw_central::{DeliveryState, Session};
+use nanoclaw_central::{DeliveryState, Previewed, Session};
 use nanoclaw_channel::{Body, OutFile, Outgoing, SendError};
 use nanoclaw_contract::content::{Chat, Out};
 use nanoclaw_contract::dir::FILE_BYTES_MAX;
@@ -16,8 +16,8 @@ use std::time::Duration;
 
 /// A row that was read, allowed and loaded.
 pub(crate) enum Ready {
-    /// For a channel.
-    Send(Outgoing),
+    /// For a channel, and what is shown of it already.
+    Send(Outgoing, Option<Box<Previewed>>),
     /// For another agent.
     Letter(Letter),
     /// For the host.
@@ -98,7 +98,9 @@ impl Ready {
         };
         // The same for every attempt; a session's ids are its own, so the session is part of it.
         let key = format!("{}:{}", session.id, row.id);
-        Ok(Ok(Self::Send(Outgoing { to, body, key, reply_to })))
+        let mut open = host.central.previews(&session.id)?.into_iter();
+        let shown = open.find(|p| p.out == row.id && p.to == to).map(Box::new);
+        Ok(Ok(Self::Send(Outgoing { to, body, key, reply_to }, shown)))
     }
 
     fn letter(
@@ -155,7 +157,7 @@ fn platform_id(
     Ok(PlatformMessageId::parse(named)?)
 }
 
-fn inbound_platform_id(
+pub(crate) fn inbound_platform_id(
     files: &Files,
     id: &MessageId,
 ) -> Result<Option<PlatformMessageId>, HostError> {
@@ -173,7 +175,8 @@ impl Host {
         ready: Ready,
     ) -> Result<Outcome, HostError> {
         match ready {
-            Ready::Send(message) => Ok(self.send(&message).await),
+            Ready::Send(message, None) => Ok(self.send(&message).await),
+            Ready::Send(message, Some(shown)) => Ok(self.complete(&message, *shown).await),
             Ready::Letter(letter) => self.hand_over(session, letter).await,
             Ready::Action { id, action, fields } if action == "cli_request" => {
                 crate::admin::from_box(self, session, &id, &fields).await

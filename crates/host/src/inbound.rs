@@ -230,6 +230,7 @@ fn wire_for_owner(
         engage_pattern: Some(".".into()),
         sender_scope: SenderScope::Known,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: iso(now),
     })?;
     Ok(())

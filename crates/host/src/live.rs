@@ -10,6 +10,7 @@
 //! An asleep session has no task, no timer and no open file: its next time lies in `session_due`. A task
 //! never waits for another session; whatever blocks (files, databases) runs on the blocking threads.
 
+mod previews;
 mod typing;
 
 use crate::liveness::{self, LastStep, LivenessFacts, Verdict};
@@ -24,6 +25,7 @@ use nanoclaw_contract::outbox::OutboxReader;
 use nanoclaw_contract::pulse::{self, Phase, Pulse};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_driver::{BoxSpec, DriverError, Exit, Signal};
+use previews::Previews;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -272,6 +274,7 @@ struct Live<'a> {
     typed: Instant,
     /// Typing that is being shown or taken back.
     showing: Option<JoinHandle<()>>,
+    previews: Previews,
 }
 
 /// Holds back a session whose box makes much ado about nothing: every nudge costs others a little.
@@ -333,6 +336,7 @@ impl<'a> Live<'a> {
             pace: Pace::new(),
             typed: Instant::now(),
             showing: None,
+            previews: Previews::default(),
         };
         let adopted = lock(&host.adopted).remove(&handle.id);
         if let Some(name) = adopted {
@@ -418,6 +422,7 @@ impl<'a> Live<'a> {
             return Ok(());
         }
         let Some(reader) = self.reader.clone() else { return Ok(()) };
+        self.previews.rest().await;
         match self.drain.run(self.host, &self.session, &self.files, &reader).await {
             Ok(report) => {
                 self.unreadable = None;
@@ -426,6 +431,7 @@ impl<'a> Live<'a> {
                 }
                 if !report.finished.is_empty() {
                     self.typing_ended().await;
+                    self.end_previews().await?;
                 }
                 if let Some(running) = &mut self.running
                     && report.moved
@@ -528,6 +534,9 @@ impl<'a> Live<'a> {
         }
         if working {
             self.show_typing(typing::at_work(pulse.as_ref())).await;
+            if let Some(at) = self.show_preview().await {
+                wake_at = wake_at.min(at);
+            }
             return self.judge(pulse, wake_at).await;
         }
         if now >= idle_until {
@@ -706,6 +715,7 @@ impl<'a> Live<'a> {
             Due::At(at) => Some(at.max(not_before.unwrap_or(now))),
             Due::Never => None,
         };
+        self.end_previews().await?;
         let next = [work, retry_at].into_iter().flatten().min();
         let (host, id) = (self.host.clone(), self.session.id.clone());
         blocking(move || Ok(host.central.set_due(&id, next)?)).await?;
@@ -789,6 +799,7 @@ impl<'a> Live<'a> {
         let heard = self.host.watch.add(&self.files.dir.writable(), self.handle);
         self.handle.polled.store(!heard, Ordering::Release);
         self.handle.dirty.store(true, Ordering::Release);
+        self.previews.wanted = self.wants_previews().await;
         let (driver, handle, its_name) =
             (self.host.driver.clone(), self.handle.clone(), name.clone());
         tokio::spawn(async move {

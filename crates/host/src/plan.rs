@@ -227,6 +227,7 @@ fn container_json_of(
     put("maxMessagesPerPrompt", config.max_messages_per_prompt.map(Value::from));
     put("model", config.model.map(Value::from));
     put("effort", config.effort.map(Value::from));
+    put("streamPreviews", host.wants_previews(session)?.map(|_| true.into()));
     let mut text = serde_json::to_vec_pretty(&Value::Object(map))
         .map_err(|e| HostError::Unknown(e.to_string()))?;
     text.push(b'\n');

@@ -165,9 +165,10 @@ async fn adopt(host: &Arc<Host>) -> Result<(), HostError> {
         }
     };
     let h = host.clone();
-    let recorded = blocking(move || Ok(h.central.boxes()?)).await?;
+    let (recorded, previews) =
+        blocking(move || Ok((h.central.boxes()?, h.central.sessions_with_previews()?))).await?;
     let recorded: BTreeMap<_, _> = recorded.into_iter().map(|b| (b.name, b.session)).collect();
-    let mut to_wake: Vec<_> = recorded.values().cloned().collect();
+    let mut to_wake: Vec<_> = recorded.values().cloned().chain(previews).collect();
     for found in running {
         let session = found.session.or_else(|| recorded.get(&found.name).cloned());
         let h = host.clone();

@@ -381,6 +381,7 @@ pub(crate) fn wire(host: &Host, chat: &Chat, agent: &Agent) -> Result<(), HostEr
         engage_pattern: (mode == EngageMode::Pattern).then(|| ".".into()),
         sender_scope: SenderScope::Known,
         ignored,
+        previews: false,
         created_at: iso(now),
     })?)
 }

@@ -19,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) mcp_servers: BTreeMap<String, serde_json::Value>,
     pub(crate) model: Option<String>,
     pub(crate) effort: Option<String>,
+    pub(crate) previews: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -31,6 +32,7 @@ struct File {
     mcp_servers: Option<BTreeMap<String, serde_json::Value>>,
     model: Option<String>,
     effort: Option<String>,
+    stream_previews: Option<bool>,
 }
 
 /// Why the file cannot be used.
@@ -68,6 +70,7 @@ fn parse(text: &str) -> Result<Config, BadConfig> {
         mcp_servers,
         model: some(file.model),
         effort: some(file.effort),
+        previews: file.stream_previews == Some(true),
     })
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod config;
+mod draft;
 mod init;
 mod instructions;
 mod log;

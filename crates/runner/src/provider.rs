@@ -51,6 +51,8 @@ pub struct Setup {
     pub model: Option<String>,
     /// Effort, if one was chosen.
     pub effort: Option<String>,
+    /// Whether [`Event::Delta`] is wanted.
+    pub previews: bool,
     /// Servers of further tools: name → the entry as in `container.json`.
     pub mcp_servers: BTreeMap<String, serde_json::Value>,
     /// The environment of the harness.
@@ -132,6 +134,14 @@ pub enum Event {
         /// Tells this block from every other of the conversation.
         key: String,
         /// The text.
+        text: String,
+    },
+    /// More of a block of text that is still being said, main thread only. Left out where nobody wants it; a
+    /// block that was heard so comes as [`Event::Text`] all the same.
+    Delta {
+        /// The block's.
+        key: String,
+        /// What was added.
         text: String,
     },
     /// A tool started.

@@ -7,6 +7,7 @@ use crate::log::log;
 use crate::session::Session;
 use nanoclaw_contract::pulse::{Phase, Pulse, Tool};
 use nanoclaw_contract::time::Timestamp;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,10 +95,15 @@ impl Beat {
 
     fn put(&self) {
         let path = self.session.workspace.heartbeat();
-        let part = path.with_extension("part");
-        let json = serde_json::to_vec(&self.shown).unwrap_or_default();
-        if let Err(e) = std::fs::write(&part, json).and_then(|()| std::fs::rename(&part, &path)) {
+        if let Err(e) = replace(&path, &self.shown) {
             log!("the pulse was not written: {e}");
         }
     }
+}
+
+/// Writes a file that the host looks at, whole or not at all.
+pub(crate) fn replace(path: &Path, content: &impl serde::Serialize) -> std::io::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, serde_json::to_vec(content)?)?;
+    std::fs::rename(&part, path)
 }

@@ -10,6 +10,8 @@ pub(crate) struct Reply {
     pub(crate) blocks: Vec<Block>,
     /// What stands outside of blocks.
     pub(crate) bare: String,
+    /// The last block has no end.
+    open: bool,
 }
 
 /// One block that is to be delivered.
@@ -33,6 +35,7 @@ pub(crate) fn parse(text: &str) -> Reply {
         let body = &rest[open.end..];
         // A block that was never closed is cut off, not unsaid.
         let (len, skip) = find_close(body).map_or((body.len(), 0), |at| (at, CLOSE.len()));
+        reply.open = skip == 0;
         let text = body[..len].trim();
         if !text.is_empty() {
             let Open { to, reply_to, .. } = open;
@@ -43,6 +46,17 @@ pub(crate) fn parse(text: &str) -> Reply {
     bare.push_str(rest);
     bare.trim().clone_into(&mut reply.bare);
     reply
+}
+
+/// The block that a text which is still being said ends in, and its place: as much of it as nothing that may
+/// follow takes back, and less than all.
+pub(crate) fn so_far(text: &str) -> Option<(usize, Block)> {
+    let text = strip_internal(text);
+    // A note that has no end yet, and half a word, which may be half a tag.
+    let text = text.split("<internal>").next()?;
+    let mut reply = parse(&text[..text.rfind(char::is_whitespace)?]);
+    let said = reply.blocks.pop().filter(|_| reply.open)?;
+    Some((reply.blocks.len(), said))
 }
 
 const OPEN: &str = "<message";

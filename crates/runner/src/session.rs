@@ -3,6 +3,7 @@
 //! This is the only place that writes `outbound.db`. The inbox is opened anew for each look: it may
 //! lie behind a file system on which a long-lived handle grows stale.
 
+use crate::reply;
 use crate::turn::{Block, Origin, Turn};
 use jiff::tz::TimeZone;
 use nanoclaw_contract::Error;
@@ -15,6 +16,7 @@ use nanoclaw_contract::message::{
     AGENT_CHANNEL, Destination, InRow, NewOut, OutKind, OutRow, Target,
 };
 use nanoclaw_contract::outbox::{Commit, Outbox};
+use nanoclaw_contract::preview::Preview;
 use nanoclaw_contract::time::SharedClock;
 use serde_json::json;
 use std::collections::HashMap;
@@ -102,18 +104,27 @@ impl Session {
         }
         let inbox = self.inbox()?;
         let destinations = inbox.destinations()?;
-        for block in &turn.blocks {
-            let Block { key, said: wanted } = block;
-            match destinations.iter().find(|d| d.name == wanted.to) {
-                Some(to) => {
-                    let (to, in_reply_to) =
-                        address(&inbox, &turn.origin, &to.target, wanted.reply_to)?;
+        for Block { key, said: wanted } in &turn.blocks {
+            match addressed(&inbox, &destinations, &turn.origin, wanted)? {
+                Some((to, in_reply_to)) => {
                     said.rows.push(say(key, Some(to), in_reply_to, &wanted.text));
                 }
                 None => said.unknown.push(wanted.to.clone()),
             }
         }
         Ok(said)
+    }
+
+    /// The row that this block will be, as it is now; none if nobody has the name.
+    pub(crate) fn preview(
+        &self,
+        key: &str,
+        wanted: reply::Block,
+    ) -> Result<Option<Preview>, Error> {
+        let inbox = self.inbox()?;
+        let to = addressed(&inbox, &inbox.destinations()?, &self.turn().origin, &wanted)?;
+        let id = out_id("msg", key);
+        Ok(to.map(|(to, in_reply_to)| Preview { id, to, in_reply_to, text: wanted.text }))
     }
 
     /// Takes what was written out of the turn.
@@ -193,6 +204,16 @@ pub(crate) struct Said {
     /// Names that nobody has.
     unknown: Vec<String>,
     blocks: usize,
+}
+
+fn addressed(
+    inbox: &InboxReader,
+    destinations: &[Destination],
+    origin: &Origin,
+    wanted: &reply::Block,
+) -> Result<Option<(Address, Option<MessageId>)>, Error> {
+    let Some(to) = destinations.iter().find(|d| d.name == wanted.to) else { return Ok(None) };
+    address(inbox, origin, &to.target, wanted.reply_to).map(Some)
 }
 
 /// The address of a destination: the thread and the message are those of the answered number if it came

@@ -91,7 +91,7 @@ impl Turn {
 
     /// Hears a block of text.
     pub(crate) fn hear(&mut self, key: &str, text: &str) {
-        let Reply { blocks, bare } = reply::parse(text);
+        let Reply { blocks, bare, .. } = reply::parse(text);
         for (i, said) in blocks.into_iter().enumerate() {
             self.blocks.push(Block { key: format!("{key}/{i}"), said });
         }
@@ -114,7 +114,7 @@ impl Turn {
 
     /// Judges the text that would end the turn: `Some(why)` sends the agent back, once per turn.
     pub(crate) fn check(&mut self, text: &str, names: &[String]) -> Option<String> {
-        let Reply { blocks, bare } = reply::parse(text);
+        let Reply { blocks, bare, .. } = reply::parse(text);
         if self.corrected {
             return None;
         }

@@ -16,6 +16,7 @@ mod harness;
 use crate::Signal;
 use crate::batch::{self, Batch, Plan, Step};
 use crate::config::Config;
+use crate::draft::Draft;
 use crate::log::log;
 use crate::ncl;
 use crate::prompt::{self, Scene};
@@ -50,6 +51,8 @@ const SENT_MAX: usize = 16;
 const LOOK_ROWS: usize = 500;
 /// How long said text waits for the turn to end.
 const INTERIM: Duration = Duration::from_millis(500);
+/// How often what is being said is shown.
+const PREVIEW_EVERY: Duration = Duration::from_secs(1);
 /// How long after a failed write to try again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long a stopped harness may take.
@@ -93,6 +96,7 @@ struct Debt {
 struct Due {
     look: Instant,
     flush: Option<Instant>,
+    preview: Option<Instant>,
     settle: Option<Instant>,
     start: Option<Instant>,
     beat: Option<Instant>,
@@ -108,6 +112,7 @@ pub(crate) struct Work<'a> {
     place: Place,
     tools: Arc<Tools>,
     beat: Beat,
+    draft: Draft,
     watch: Watch,
     harness: Option<Harness>,
     sent: VecDeque<Sent>,
@@ -156,6 +161,7 @@ impl<'a> Work<'a> {
             continuation: continuation(&session, def.name)?,
             tools: Arc::new(Tools::of(Arc::clone(&session))),
             beat: Beat::new(Arc::clone(&session)),
+            draft: Draft::new(Arc::clone(&session)),
             watch: Watch::new(&session.workspace.inbound()),
             harness: None,
             sent: VecDeque::new(),
@@ -164,6 +170,7 @@ impl<'a> Work<'a> {
             due: Due {
                 look: Instant::now(),
                 flush: None,
+                preview: None,
                 settle: None,
                 start: None,
                 beat: None,
@@ -213,7 +220,7 @@ impl<'a> Work<'a> {
 
     fn next_moment(&self) -> Instant {
         let due = &self.due;
-        [due.flush, due.settle, due.start, due.beat, due.give_up]
+        [due.flush, due.preview, due.settle, due.start, due.beat, due.give_up]
             .into_iter()
             .flatten()
             .fold(due.look, Instant::min)
@@ -233,6 +240,9 @@ impl<'a> Work<'a> {
         {
             log!("what the agent said was not written, will try again: {e}");
             self.due.flush = Some(now + RETRY);
+        }
+        if is_due(&mut self.due.preview) {
+            self.draft.show();
         }
         if is_due(&mut self.due.settle) {
             self.settle();

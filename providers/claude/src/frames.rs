@@ -16,6 +16,11 @@ pub(crate) enum Frame {
     Assistant(Assistant),
     User(User),
     Result(Outcome),
+    /// The API's own words, as they come.
+    StreamEvent {
+        event: Stream,
+        parent_tool_use_id: Option<String>,
+    },
     RateLimitEvent {
         rate_limit_info: RateLimit,
     },
@@ -123,6 +128,34 @@ pub(crate) enum Block {
     },
     ToolResult {
         tool_use_id: String,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Stream {
+    MessageStart {
+        message: Begun,
+    },
+    ContentBlockDelta {
+        delta: Delta,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Begun {
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Delta {
+    TextDelta {
+        text: String,
     },
     #[serde(other)]
     Other,

@@ -176,6 +176,7 @@ fn arguments(setup: &Setup) -> Vec<String> {
     .map(str::to_owned)
     .into();
     args.push(format!("--disallowedTools={NOT_HERE}"));
+    args.extend(setup.previews.then(|| "--include-partial-messages".to_owned()));
     let chosen =
         [("model", &setup.model), ("effort", &setup.effort), ("resume", &setup.continuation)];
     for (flag, value) in chosen {

@@ -10,7 +10,9 @@
 //! by their ids. Nothing here touches the process or waits; frames in, events out. Next: [`crate::errors`].
 
 use crate::errors::{self, Heard};
-use crate::frames::{Assistant, Block, Content, Frame, Lifecycle, Outcome, State, System, User};
+use crate::frames::{
+    Assistant, Block, Content, Delta, Frame, Lifecycle, Outcome, State, Stream, System, User,
+};
 use nanoclaw_runner::provider::{ErrorKind, Event, Prompt, ProviderError, TurnEnd};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
@@ -62,6 +64,8 @@ pub(crate) struct Conversation {
     tools: BTreeSet<String>,
     /// The message that is being said, and how many of its blocks came.
     message: (String, usize),
+    /// The message whose words come one by one.
+    streaming: String,
     heard: Heard,
     /// Why we interrupted the turn.
     hopeless: Option<ProviderError>,
@@ -89,6 +93,8 @@ impl Conversation {
             Frame::System(system) => self.system(system),
             Frame::Assistant(assistant) => self.assistant(assistant),
             Frame::User(user) => self.user(user),
+            Frame::StreamEvent { event, parent_tool_use_id: None } => self.stream(event),
+            Frame::StreamEvent { .. } => {}
             Frame::Result(outcome) => self.result(outcome),
             Frame::CommandLifecycle { command_uuid, state } => self.lifecycle(command_uuid, state),
             Frame::RateLimitEvent { rate_limit_info: limit } if limit.status == "rejected" => {
@@ -167,6 +173,20 @@ impl Conversation {
                 self.spoke = true;
                 self.out.push_back(Event::Text { key, text });
             }
+        }
+    }
+
+    /// Blocks are counted as they come whole: a block has the same key while it is being said.
+    fn stream(&mut self, event: Stream) {
+        match event {
+            Stream::MessageStart { message } => self.streaming = message.id,
+            Stream::ContentBlockDelta { delta: Delta::TextDelta { text } } => {
+                let is_same = self.message.0 == self.streaming;
+                let key =
+                    format!("{}:{}", self.streaming, if is_same { self.message.1 } else { 0 });
+                self.out.push_back(Event::Delta { key, text });
+            }
+            Stream::ContentBlockDelta { .. } | Stream::Other => {}
         }
     }
 

@@ -15,11 +15,13 @@ const FILE: &str = "a file";
 const REMINDER: &str = "Remind the user: ";
 const SAY: &str = "Say: ";
 const MEMORY_MAX: usize = 50;
+/// How long a word takes.
+const WORD: Duration = Duration::from_millis(400);
 const MEMORY_CHARS_MAX: usize = 300;
 
 const HELLO: &str = "Hello! I am NanoClaw's built-in demo agent. I am not an AI model: I show that \
 everything around one works. Try: `send me a file`, `react`, `edit`, `remind me in 2 minutes to stretch`, `every day at 9 say good morning`, `list tasks`, \
-`ask me something`, `send a card`, `count to 5`, `ncl help`, `what did I say`, `echo hello`; and with other agents: \
+`ask me something`, `send a card`, `count to 5`, `stream me a few words`, `ncl help`, `what did I say`, `echo hello`; and with other agents: \
 `create an agent called Sam`, `tell sam: …`, `ask sam …`, `send sam a file`. \
 To connect a real model, run `nanoclaw setup`.";
 
@@ -150,6 +152,7 @@ impl Talk<'_> {
         }
         match lower.split(|c: char| !c.is_alphanumeric()).next().unwrap_or("") {
             "react" => Ok(self.react().await),
+            "stream" => Ok(self.stream(&text).await),
             "edit" => Ok(self.edit().await),
             "hello" | "hi" | "hey" | "help" => Ok(HELLO.into()),
             _ if has("who are you") || has("what can you do") => Ok(HELLO.into()),
@@ -202,6 +205,19 @@ impl Talk<'_> {
         tokio::time::sleep(timeout).await;
         self.tell(Event::ToolEnded { id }).await;
         format!("I slept for {seconds} seconds.")
+    }
+
+    /// Says it word by word, where that is shown.
+    async fn stream(&self, text: &str) -> String {
+        let words = after(text, "stream me ").unwrap_or(text);
+        let mut text = format!("<message to=\"{}\">", self.to.as_deref().unwrap_or_default());
+        for word in words.split_inclusive(' ').filter(|_| self.setup.previews) {
+            text.push_str(word);
+            let (key, text) = (self.key.clone(), std::mem::take(&mut text));
+            self.tell(Event::Delta { key, text }).await;
+            tokio::time::sleep(WORD).await;
+        }
+        words.to_owned()
     }
 
     /// Runs the program of the box, as an agent's shell would.

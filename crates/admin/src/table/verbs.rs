@@ -48,6 +48,8 @@ const CHAT_ID: Flag = text("id", "the chat's id").needed();
 const ID: Flag = text("id", "its id").needed();
 const NEW_ID: Flag = text("id", "an id of your own; made if left out");
 const FORCE: Flag = switch("force", "end its sessions and put their files aside");
+const PREVIEWS: Flag =
+    switch("stream_previews", "show an answer while it is being said, where the channel can edit");
 const USER: Flag = text("user", "the person, channel:handle").also("user_id");
 const GROUP: Flag = text("group", "an agent's id").also("agent_group_id");
 const BY: Flag = text("by", "the person who decided it").also("granted_by");
@@ -265,6 +267,7 @@ pub const VERBS: &[Verb] = &[
         word("sender_scope", SENDERS, "whom it answers").or("all"),
         word("ignored_message_policy", IGNORED, "what becomes of other messages").or("drop"),
         word("session_mode", SESSION, "how the chat is cut into sessions").or("shared"),
+        PREVIEWS,
         number("priority", "higher is asked first").or("0"),
         NEW_ID,
     ]),
@@ -277,6 +280,7 @@ pub const VERBS: &[Verb] = &[
             word("sender_scope", SENDERS, "whom it answers"),
             word("ignored_message_policy", IGNORED, "what becomes of other messages"),
             word("session_mode", SESSION, "how the chat is cut into sessions"),
+            PREVIEWS,
             number("priority", "higher is asked first"),
         ],
     ),

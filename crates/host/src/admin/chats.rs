@@ -129,6 +129,7 @@ fn wiring_row(w: &Wiring) -> Value {
         "engage_pattern": w.engage_pattern,
         "sender_scope": w.sender_scope.as_str(),
         "ignored_message_policy": w.ignored.as_str(),
+        "stream_previews": i64::from(w.previews),
         "session_mode": w.session_mode.as_str(),
         "priority": w.priority,
         "created_at": w.created_at,
@@ -155,6 +156,9 @@ fn apply(w: &mut Wiring, args: &Args) -> Result<(), No> {
     w.ignored = word("ignored_message_policy").and_then(IgnoredPolicy::parse).unwrap_or(w.ignored);
     w.session_mode = word("session_mode").and_then(SessionMode::parse).unwrap_or(w.session_mode);
     w.priority = number(args, "priority").unwrap_or(w.priority);
+    if args.contains_key("stream_previews") {
+        w.previews = on(args, "stream_previews");
+    }
     match (w.engage_mode, w.engage_pattern.as_deref()) {
         // Nothing answers every message because somebody left something out.
         (Some(EngageMode::Pattern), None) => {
@@ -181,6 +185,7 @@ fn create_wiring(host: &Arc<Host>, args: &Args) -> Answer {
         engage_pattern: None,
         sender_scope: SenderScope::All,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: iso(now),
     };
     if host.central.chat(&w.chat)?.is_none() {

@@ -12,6 +12,7 @@ fn wiring(mode: Option<EngageMode>, pattern: Option<&str>) -> Wiring {
         engage_pattern: pattern.map(str::to_owned),
         sender_scope: SenderScope::All,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: String::new(),
     }
 }

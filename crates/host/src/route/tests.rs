@@ -22,6 +22,7 @@ fn wiring(agent: &str) -> Wiring {
         engage_pattern: Some(".".into()),
         sender_scope: SenderScope::All,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: String::new(),
     }
 }

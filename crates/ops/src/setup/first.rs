@@ -39,6 +39,7 @@ pub(super) fn find_or_make(
         engage_pattern: Some(".".into()),
         sender_scope: SenderScope::All,
         ignored: IgnoredPolicy::Drop,
+        previews: false,
         created_at: iso(now),
     };
     central.create_wiring(&wiring).during("wire the first chat")?;

@@ -37,7 +37,7 @@ fn what_is_internal_is_never_delivered() {
     let reply = parse(
         "<internal><message to=\"a\">no</message></internal><message to=\"a\">yes <internal>x</internal></message>",
     );
-    assert_eq!(reply, Reply { blocks: vec![block("a", "yes")], bare: String::new() });
+    assert_eq!(reply, Reply { blocks: vec![block("a", "yes")], ..Reply::default() });
 }
 
 #[test]
@@ -82,4 +82,36 @@ fn what_only_looks_like_a_block_is_text() {
         assert_eq!(blocks(text), [], "{text}");
     }
     assert_eq!(blocks("<message to=\"a\">  </message>"), [], "an empty block says nothing");
+}
+
+#[test]
+fn what_is_shown_ahead_is_less_than_what_will_be_said() {
+    let whole = "<internal>do I <message to=\"a\">no no</message></internal>Well <message to=\"a\">one two</message>\n\
+        <message to='b'>three <internal>not this one</internal> four\nfive</message> and more";
+    let blocks = parse(whole).blocks;
+    let mut seen = Vec::new();
+    for end in 0..=whole.len() {
+        let Some((n, shown)) = so_far(&whole[..end]) else { continue };
+        assert_eq!(shown.to, blocks[n].to);
+        assert!(blocks[n].text.starts_with(&shown.text), "{shown:?}");
+        assert!(shown.text.len() < blocks[n].text.len(), "{shown:?} is all of it");
+        seen.push(format!("{n}: {}", shown.text));
+    }
+    seen.dedup();
+    assert_eq!(seen, ["0: one", "1: three", "1: three  four"]);
+}
+
+#[test]
+fn nothing_is_shown_of_what_is_not_addressed_or_has_an_end() {
+    for text in [
+        "",
+        "some thoughts of mine",
+        "<message to=\"a b",
+        "<message to=\"a\">word",
+        "<message to=\"a\">all of it</message> and ",
+        "<internal>perhaps <message to=\"a\">not for you",
+        "<message to=\"a\"><internal>perhaps not for you",
+    ] {
+        assert_eq!(so_far(text), None, "{text}");
+    }
 }

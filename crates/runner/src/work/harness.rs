@@ -4,7 +4,7 @@
 //! ids. Three ends in a row without a finished turn are enough: people are told, and the rows are
 //! given up.
 
-use super::{Debt, GRACE, INTERIM, Sent, Work, key_of};
+use super::{Debt, GRACE, INTERIM, PREVIEW_EVERY, Sent, Work, key_of};
 use crate::log::log;
 use crate::provider::{Command, ErrorKind, Event, Memory, ProviderError, Setup, TurnEnd};
 use crate::session::say;
@@ -102,6 +102,7 @@ impl Work<'_> {
             continuation: self.continuation.clone(),
             model: self.config.model.clone(),
             effort: self.config.effort.clone(),
+            previews: self.config.previews,
             mcp_servers: self.config.mcp_servers.clone(),
             env: self.place.env.clone(),
             tools: Arc::clone(&self.tools),
@@ -129,7 +130,12 @@ impl Work<'_> {
                 log!("the model's API asked to wait {retry_in:?}: {why}");
                 self.waiting = true;
             }
+            Event::Delta { key, text } => {
+                self.draft.hear(key, &text);
+                self.due.preview.get_or_insert_with(|| Instant::now() + PREVIEW_EVERY);
+            }
             Event::Text { key, text } => {
+                self.draft.end();
                 self.session.turn().hear(&key, &text);
                 self.due.flush.get_or_insert_with(|| Instant::now() + INTERIM);
             }
@@ -179,6 +185,7 @@ impl Work<'_> {
     fn finish(&mut self, end: Result<TurnEnd, ProviderError>) {
         self.running = false;
         self.beat.no_tools();
+        self.draft.end();
         if let Err(ProviderError { kind: ErrorKind::LostConversation, detail }) = &end
             && self.clearing.is_none()
             && self.start_afresh(detail)
@@ -274,6 +281,7 @@ impl Work<'_> {
     pub(super) fn exited(&mut self, error: Option<ProviderError>) {
         self.running = false;
         self.beat.no_tools();
+        self.draft.end();
         if self.clearing.is_some() {
             return self.cleared();
         }

@@ -24,6 +24,7 @@ pub(crate) fn setup() -> Setup {
         continuation: Some("--print".to_owned()),
         model: None,
         effort: Some("high".to_owned()),
+        previews: false,
         mcp_servers: [mcp::NAME, "files"]
             .map(|name| (name.to_owned(), json!({ "command": "serve" })))
             .into(),

@@ -245,3 +245,42 @@ fn a_result_before_the_start_is_a_refusal() {
     assert_eq!(story(&talk), [""; 0]);
     assert_eq!(talk.refusal.as_deref(), Some("No conversation found with session ID: x"));
 }
+
+#[test]
+fn a_block_has_the_same_key_while_it_is_being_said() {
+    let event = |event: &str| {
+        format!(r#"{{"type":"stream_event","event":{event},"parent_tool_use_id":null}}"#)
+    };
+    let start =
+        |id: &str| event(&format!(r#"{{"type":"message_start","message":{{"id":"{id}"}}}}"#));
+    let delta = |text: &str| {
+        let delta = format!(r#"{{"type":"text_delta","text":"{text}"}}"#);
+        event(&format!(r#"{{"type":"content_block_delta","index":7,"delta":{delta}}}"#))
+    };
+    let talk = after(
+        &[],
+        &[
+            start("m1"),
+            event(
+                r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+            ),
+            says("m1", r#"{"type":"thinking","thinking":"hm"}"#),
+            delta("one "),
+            delta("two"),
+            says("m1", &text("one two")),
+            start("m2"),
+            delta("three"),
+            delta("aside").replace("null", "\"toolu_1\""),
+            says("m2", &text("three")),
+        ],
+    );
+    let said = talk.out.iter().filter_map(|event| match event {
+        Event::Delta { key, text } => Some(format!("{key} +{text}")),
+        Event::Text { key, text } => Some(format!("{key} ={text}")),
+        _ => None,
+    });
+    assert_eq!(
+        said.collect::<Vec<_>>(),
+        ["m1:1 +one ", "m1:1 +two", "m1:1 =one two", "m2:0 +three", "m2:0 =three"]
+    );
+}

@@ -109,6 +109,7 @@ impl World {
             continuation: None,
             model: Some("claude-fake-1".to_owned()),
             effort: None,
+            previews: false,
             mcp_servers: BTreeMap::new(),
             env: env.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
             tools: Arc::new(Tools::with(tools, Ours(Arc::clone(&self.log)))),

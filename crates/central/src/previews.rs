@@ -1,0 +1,68 @@
+//! What chats show of answers that are still being said (`previews`).
+//!
+//! A row is on disk before the message is sent, and the message's id as soon as the platform told it. The row
+//! goes when the message became the answer, or was taken back.
+
+use crate::{Central, Result, lenient};
+use nanoclaw_contract::ids::{Address, OutId, PlatformMessageId, SessionId, ThreadId};
+use rusqlite::{Row, params};
+
+/// Most messages of a session that wait for their rows: a box may begin as many as it likes.
+const OPEN_MAX: u32 = 16;
+
+/// A message that is shown ahead of its outbound row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Previewed {
+    /// The row that it will become.
+    pub out: OutId,
+    /// Where it is shown.
+    pub to: Address,
+    /// What the platform calls it; none: nobody knows whether it is shown.
+    pub message: Option<PlatformMessageId>,
+}
+
+fn previewed(r: &Row<'_>) -> rusqlite::Result<Previewed> {
+    let thread_id = lenient(r, "thread_id", ThreadId::parse)?;
+    Ok(Previewed {
+        out: r.get(0)?,
+        to: Address { channel_type: r.get(1)?, platform_id: r.get(2)?, thread_id },
+        message: lenient(r, "message_id", PlatformMessageId::parse)?,
+    })
+}
+
+impl Central {
+    /// Records that a preview is about to be sent; false where too many are open.
+    pub fn begin_preview(&self, session: &SessionId, out: &OutId, to: &Address) -> Result<bool> {
+        let sql = "INSERT INTO previews (session_id, out_id, channel_type, platform_id, thread_id)
+                   SELECT ?1, ?2, ?3, ?4, ?5
+                   WHERE (SELECT COUNT(*) FROM previews WHERE session_id = ?1) < ?6";
+        let Address { channel_type, platform_id, thread_id } = to;
+        let values = params![session, out, channel_type, platform_id, thread_id, OPEN_MAX];
+        Ok(self.run("record the preview", sql, values)? > 0)
+    }
+
+    /// The platform shows it, under this id.
+    pub fn preview_shown(&self, s: &SessionId, out: &OutId, id: &PlatformMessageId) -> Result<()> {
+        let sql = "UPDATE previews SET message_id = ?3 WHERE session_id = ?1 AND out_id = ?2";
+        self.run("record the preview", sql, params![s, out, id]).map(drop)
+    }
+
+    /// The session's previews that are open.
+    pub fn previews(&self, session: &SessionId) -> Result<Vec<Previewed>> {
+        let sql = "SELECT out_id, channel_type, platform_id, thread_id, message_id
+                   FROM previews WHERE session_id = ?1 ORDER BY out_id";
+        self.list("previews", sql, [session], previewed)
+    }
+
+    /// Sessions that have such.
+    pub fn sessions_with_previews(&self) -> Result<Vec<SessionId>> {
+        let sql = "SELECT DISTINCT session_id FROM previews";
+        self.list("previews", sql, [], |r| r.get(0))
+    }
+
+    /// It became the answer, or was taken back.
+    pub fn end_preview(&self, session: &SessionId, out: &OutId) -> Result<()> {
+        let sql = "DELETE FROM previews WHERE session_id = ?1 AND out_id = ?2";
+        self.run("end the preview", sql, params![session, out]).map(drop)
+    }
+}
