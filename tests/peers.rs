@@ -7,6 +7,8 @@ mod email;
 #[path = "../channels/github/tests/peer/mod.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "written for the tests of its own channel")]
 mod github;
+#[path = "../channels/email/tests/people/mod.rs"]
+mod people;
 #[path = "../channels/slack/tests/peer/mod.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "written for the tests of its own channel")]
 mod slack;

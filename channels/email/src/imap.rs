@@ -18,8 +18,8 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 use nanoclaw_channel::time::{Clock as _, SystemClock};
 use nanoclaw_channel::{
-    Capabilities, Change, Channel, Health, Outgoing, PlatformId, PlatformMessageId, Receipt, Report,
-    SendError, Start, StartError, Started, What,
+    Capabilities, Change, Channel, Health, Outgoing, PlatformId, PlatformMessageId, Receipt,
+    Report, SendError, Start, StartError, Started, What,
 };
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::files::size;

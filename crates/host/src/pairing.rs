@@ -201,7 +201,7 @@ fn own(
     }
     if message.sender.handle.starts_with(UNVERIFIED) {
         return Ok(" But nothing proves who writes in your name here, so nobody became an owner; \
-                   see docs/channels/email.md for the proof.");
+                   the page of this channel says how to prove it.");
     }
     let mut people = Vec::new();
     for owner in &owners {

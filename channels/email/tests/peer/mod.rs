@@ -2,7 +2,7 @@
 
 mod wire;
 
-use crate::people::{AUTH_SERVER, BOT, BROKEN, People, echoes, person};
+use super::people::{AUTH_SERVER, BOT, BROKEN, People, echoes, person};
 use anyhow::{Context as _, Result, ensure};
 use async_trait::async_trait;
 use mail_parser::{HeaderValue, MessageParser, MimeHeaders as _};

@@ -4,7 +4,7 @@ use super::find;
 
 #[test]
 fn every_usual_name_is_found_and_others_are_not() {
-    let found = |name: &str| find(name).map(|emoji| emoji.as_str());
+    let found = |name: &str| find(name).map(emojis::Emoji::as_str);
     for name in ["👍", "thumbs_up", "thumbsup", ":+1:", "+1", " :thumbs_up: ", "Thumbs_Up"] {
         assert_eq!(found(name), Some("👍"), "{name}");
     }
