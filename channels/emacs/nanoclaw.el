@@ -123,8 +123,8 @@ THEN gets the HTTP status, or nil if nobody was reached, and the answer."
        (lambda (code answer)
          (setq nanoclaw--sending nil)
          (cond
-          ;; Not taken: it stays the first, so that the order is kept.
-          ((or (null code) (>= code 500) (memq code '(408 429)))
+          ;; Not taken, or nobody there yet (404): it stays the first, so that the order is kept.
+          ((or (null code) (>= code 500) (memq code '(404 408 429)))
            (nanoclaw--later #'nanoclaw--go))
           (t
            (setq nanoclaw--outbox (cdr nanoclaw--outbox))
