@@ -1,4 +1,4 @@
-//! Copies the sources of `install/host` and adds the line that each skill `add-<channel>` names to `CHANNELS`.
+//! Copies the sources of `install/host` and adds the lines that the skills `add-<channel>` name to `CHANNELS`.
 
 use std::fs;
 use std::io::{Error, Result};
@@ -15,7 +15,7 @@ fn main() -> Result<()> {
     let mut lines = String::new();
     for skill in fs::read_dir(skills)? {
         let text = fs::read_to_string(skill?.path().join("SKILL.md"))?;
-        let named = text.split('`').find(|code| code.starts_with("&nanoclaw_channel_"));
+        let named = text.split('`').filter(|code| code.starts_with("&nanoclaw_channel_"));
         lines.extend(named.map(|line| format!("    {line}\n")));
     }
     for file in fs::read_dir(source)? {
