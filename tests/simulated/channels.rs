@@ -238,7 +238,7 @@ async fn a_code_that_is_renewed_is_told_once() -> anyhow::Result<()> {
         sim.rig.platform.health("fake", "needs", &format!("scan this: {n}"));
         tokio::time::sleep(Duration::from_secs(20)).await;
     }
-    says(&sim, "boss", "scan this: 0").await;
+    says(&sim, "boss", "The channel fake needs you").await;
     assert_eq!(state(&sim, "fake").await?, ("needs you".into(), "scan this: 19".into()));
     assert_eq!(told(&sim, "needs you"), 1, "{:?}", sim.rig.platform.texts("boss"));
     sim.rig.platform.health("fake", "up", "");
