@@ -163,8 +163,11 @@ impl Drain {
         let (r, out) = (reader.clone(), self.out_cursor);
         let read = blocking(move || {
             let reader = lock(&r);
-            let read =
-                || Ok((reader.rows_after(out, rows_max)?, reader.finished()?, reader.last_row()?));
+            // What ended is read first, so that what it said is there when its end is seen.
+            let read = || {
+                let ended = reader.finished()?;
+                Ok((reader.rows_after(out, rows_max)?, ended, reader.last_row()?))
+            };
             read().map_err(HostError::Outbox)
         });
         let Ok(read) = tokio::time::timeout(READ_MAX, read).await else {
