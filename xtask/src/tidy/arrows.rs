@@ -5,14 +5,16 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 
 /// What each part may depend on among our own packages. Tests may use more.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("crates/contract", &[]),
     ("crates/channel", &["contract"]),
     ("crates/driver", &["contract"]),
     ("crates/kit", &["channel"]),
     ("crates/central", &["contract"]),
     ("crates/admin", &["contract"]),
-    ("crates/vault", &["contract"]),
+    ("crates/policy", &[]),
+    ("crates/secrets", &["policy"]),
+    ("crates/vault", &["contract", "policy", "secrets"]),
     ("crates/runner", &["admin", "contract"]),
     ("crates/host", &["admin", "central", "channel", "contract", "driver"]),
     ("crates/ops", &["central", "contract", "driver"]),

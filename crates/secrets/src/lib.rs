@@ -1,0 +1,1 @@
+//! Secrets at rest: sealed, bound to places, granted to agents, never read back.
