@@ -81,8 +81,9 @@ impl Traffic {
         if pair.exchanged == EXCHANGED_MAX { Verdict::Last } else { Verdict::Pass }
     }
 
-    /// A person wrote to this agent: somebody is listening.
+    /// A person wrote to this agent: somebody is listening, and may want it to set itself to work.
     pub(crate) fn person_wrote(&mut self, to: &AgentId) {
+        self.ways.retain(|(a, b), _| a != to || b != to);
         self.pairs.retain(|(a, b), _| a != to && b != to);
     }
 }

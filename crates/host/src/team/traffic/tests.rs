@@ -79,3 +79,14 @@ fn a_clock_that_is_set_back_stops_nobody_for_as_long() {
     assert_eq!(run(&mut t, "a", "b", 0), (0, Verdict::Braked));
     assert_eq!(run(&mut t, "a", "b", 600_000).0, 20, "ten minutes are ten minutes");
 }
+
+#[test]
+fn what_an_agent_sets_itself_to_begins_anew_with_every_person() {
+    let mut t = Traffic::default();
+    for _ in 0..3 {
+        assert_eq!(run(&mut t, "a", "a", 0), (20, Verdict::Wait(EARN_ONE)));
+        t.person_wrote(&id("b"));
+        assert_eq!(run(&mut t, "a", "a", 0), (0, Verdict::Wait(EARN_ONE)), "to another agent");
+        t.person_wrote(&id("a"));
+    }
+}
