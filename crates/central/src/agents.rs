@@ -2,30 +2,32 @@
 //!
 //! A folder name becomes a path, so it is checked before a row is made.
 
-use crate::{BrokenRow, Central, Error, Result, one};
+use crate::stored::json;
+use crate::{Central, Error, Result, get, one};
 use nanoclaw_contract::ids::AgentId;
 use nanoclaw_contract::time::{Timestamp, iso};
 use nanoclaw_contract::words;
-use rusqlite::types::Type;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 use serde_json::Value;
 
 /// Longest folder name.
 pub const FOLDER_BYTES_MAX: usize = 64;
+const OF_AGENT: &str = "WHERE agent_group_id = ?1";
 
-/// An agent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Agent {
-    /// Its id.
-    pub id: AgentId,
-    /// What people call it.
-    pub name: String,
-    /// Its folder below `groups/`.
-    pub folder: String,
-    /// v2's old place for the provider; [`AgentConfig::provider`] goes first.
-    pub provider: Option<String>,
-    /// When it was made.
-    pub created_at: String,
+stored! {
+    /// An agent.
+    Agent = "agent_groups" {
+        /// Its id.
+        id: AgentId,
+        /// What people call it.
+        name: String,
+        /// Its folder below `groups/`.
+        folder: String,
+        /// v2's old place for the provider; [`AgentConfig::provider`] goes first.
+        provider: Option<String> = "agent_provider",
+        /// When it was made.
+        created_at: String,
+    }
 }
 
 words! {
@@ -40,33 +42,34 @@ words! {
     }
 }
 
-/// How an agent's box is set up.
-#[derive(Debug, Clone, PartialEq)]
-pub struct AgentConfig {
-    /// Which harness.
-    pub provider: Option<String>,
-    /// Which model.
-    pub model: Option<String>,
-    /// How hard it thinks.
-    pub effort: Option<String>,
-    /// The image of its box.
-    pub image_tag: Option<String>,
-    /// What it calls itself.
-    pub assistant_name: Option<String>,
-    /// Most messages in one prompt.
-    pub max_messages_per_prompt: Option<i64>,
-    /// `"all"` or a list of names.
-    pub skills: Value,
-    /// Servers by name.
-    pub mcp_servers: Value,
-    /// Debian packages.
-    pub packages_apt: Value,
-    /// npm packages.
-    pub packages_npm: Value,
-    /// Folders of the host that it may see.
-    pub additional_mounts: Value,
-    /// How far its own `ncl` reaches.
-    pub cli_scope: CliScope,
+stored! {
+    /// How an agent's box is set up.
+    AgentConfig = "container_configs" {
+        /// Which harness.
+        provider: Option<String>,
+        /// Which model.
+        model: Option<String>,
+        /// How hard it thinks.
+        effort: Option<String>,
+        /// The image of its box.
+        image_tag: Option<String>,
+        /// What it calls itself.
+        assistant_name: Option<String>,
+        /// Most messages in one prompt.
+        max_messages_per_prompt: Option<i64>,
+        /// `"all"` or a list of names.
+        skills: Value => json,
+        /// Servers by name.
+        mcp_servers: Value => json,
+        /// Debian packages.
+        packages_apt: Value => json,
+        /// npm packages.
+        packages_npm: Value => json,
+        /// Folders of the host that it may see.
+        additional_mounts: Value => json,
+        /// How far its own `ncl` reaches.
+        cli_scope: CliScope,
+    }
 }
 
 /// What an agent starts with.
@@ -98,41 +101,21 @@ pub fn is_folder_name(name: &str) -> bool {
         && !name.eq_ignore_ascii_case("global")
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!("SELECT id, name, folder, agent_provider, created_at FROM agent_groups ", $rest)
-    };
-}
-
-fn agent(r: &Row<'_>) -> rusqlite::Result<Agent> {
-    Ok(Agent {
-        id: r.get(0)?,
-        name: r.get(1)?,
-        folder: r.get(2)?,
-        provider: r.get(3)?,
-        created_at: r.get(4)?,
-    })
-}
-
 impl Central {
     /// The agent with this id.
     pub fn agent(&self, id: &AgentId) -> Result<Option<Agent>> {
-        self.one("read the agent", select!("WHERE id = ?1"), [id], agent)
+        self.get("WHERE id = ?1", [id])
     }
 
     /// Every agent, by name.
     pub fn agents(&self) -> Result<Vec<Agent>> {
-        Ok(self.agent_rows()?.into_iter().flatten().collect())
-    }
-
-    pub(crate) fn agent_rows(&self) -> Result<Vec<Result<Agent, BrokenRow>>> {
-        self.rows("agent_groups", select!("ORDER BY name, id"), [], agent)
+        self.all("ORDER BY name, id", [])
     }
 
     /// The agent with this folder, or else the only one with this name.
     pub fn agent_by_name(&self, name: &str) -> Result<Option<Agent>> {
-        let sql = select!("WHERE folder = ?1 OR name = ?1 ORDER BY folder = ?1 DESC LIMIT 2");
-        let mut found = self.list("agent_groups", sql, [name], agent)?;
+        let rest = "WHERE folder = ?1 OR name = ?1 ORDER BY folder = ?1 DESC LIMIT 2";
+        let mut found: Vec<Agent> = self.all(rest, [name])?;
         if let [a, _] = found.as_slice()
             && a.folder != name
         {
@@ -156,7 +139,7 @@ impl Central {
 
     /// How the agent's box is set up.
     pub fn config(&self, agent: &AgentId) -> Result<Option<AgentConfig>> {
-        read(&self.lock(), agent).map_err(|e| Error::of("read the agent's configuration", e))
+        self.get(OF_AGENT, [agent])
     }
 
     /// Replaces the agent's configuration.
@@ -173,7 +156,7 @@ impl Central {
         edit: impl FnOnce(&mut AgentConfig) -> Result<T, E>,
     ) -> Result<T, E> {
         self.tx("change the agent's configuration", |tx| {
-            let mut config = read(tx, agent)?.unwrap_or_default();
+            let mut config = get::<AgentConfig>(tx, OF_AGENT, [agent])?.unwrap_or_default();
             let edited = edit(&mut config);
             if edited.is_ok() {
                 write(tx, agent, &config, now)?;
@@ -181,28 +164,6 @@ impl Central {
             Ok(edited)
         })?
     }
-}
-
-fn read(conn: &Connection, agent: &AgentId) -> rusqlite::Result<Option<AgentConfig>> {
-    let sql = "SELECT provider, model, effort, image_tag, assistant_name, max_messages_per_prompt, skills,
-                 mcp_servers, packages_apt, packages_npm, additional_mounts, cli_scope
-               FROM container_configs WHERE agent_group_id = ?1";
-    one(conn, sql, [agent], |r| {
-        Ok(AgentConfig {
-            provider: r.get(0)?,
-            model: r.get(1)?,
-            effort: r.get(2)?,
-            image_tag: r.get(3)?,
-            assistant_name: r.get(4)?,
-            max_messages_per_prompt: r.get(5)?,
-            skills: json(r, 6)?,
-            mcp_servers: json(r, 7)?,
-            packages_apt: json(r, 8)?,
-            packages_npm: json(r, 9)?,
-            additional_mounts: json(r, 10)?,
-            cli_scope: r.get(11)?,
-        })
-    })
 }
 
 fn write(
@@ -265,9 +226,4 @@ pub(crate) fn insert_agent(tx: &Transaction<'_>, agent: &Agent) -> Result<()> {
         params![agent.id, agent.created_at],
     )?;
     Ok(())
-}
-
-fn json(r: &Row<'_>, column: usize) -> rusqlite::Result<Value> {
-    serde_json::from_str(&r.get::<_, String>(column)?)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
 }

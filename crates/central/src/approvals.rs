@@ -10,7 +10,8 @@
 //! Every arrow is one transaction that only the state before it allows, so it is taken once, whoever
 //! comes at the same moment. A row without a hash was asked by v2 and is left to it.
 
-use crate::{BrokenRow, Central, Error, NewMail, Result, at_ms, mail, one};
+use crate::stored::maybe_at;
+use crate::{Central, Error, NewMail, Result, at_ms, mail, one};
 use nanoclaw_contract::content::Choice;
 use nanoclaw_contract::ids::{
     Address, AgentId, ApprovalId, ChannelType, PlatformId, SessionId, UserId,
@@ -42,39 +43,40 @@ words! {
     }
 }
 
-/// A request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approval {
-    /// Its id.
-    pub id: ApprovalId,
-    /// Who asks and is told.
-    pub session: Option<SessionId>,
-    /// The kind of action.
-    pub action: String,
-    /// What will happen, as canonical JSON.
-    pub payload: String,
-    /// Which agent it is about.
-    pub agent: Option<AgentId>,
-    /// Where it stands.
-    pub status: ApprovalStatus,
-    /// A short heading.
-    pub title: String,
-    /// The options, as JSON.
-    pub options: String,
-    /// The payload's hash when it was asked; none: v2 asked.
-    pub hash: Option<String>,
-    /// How many must approve.
-    pub needed: u32,
-    /// Until when it can be decided.
-    pub expires_at: Option<Timestamp>,
-    /// The value of the option that won.
-    pub chosen: Option<String>,
-    /// Who decided, for people.
-    pub decided_by: Option<String>,
-    /// What came of it, for people.
-    pub outcome: Option<String>,
-    /// When it was asked.
-    pub created_at: String,
+stored! {
+    /// A request.
+    Approval = "pending_approvals" {
+        /// Its id.
+        id: ApprovalId = "approval_id",
+        /// Who asks and is told.
+        session: Option<SessionId> = "session_id",
+        /// The kind of action.
+        action: String,
+        /// What will happen, as canonical JSON.
+        payload: String,
+        /// Which agent it is about.
+        agent: Option<AgentId> = "agent_group_id",
+        /// Where it stands.
+        status: ApprovalStatus,
+        /// A short heading.
+        title: String,
+        /// The options, as JSON.
+        options: String = "options_json",
+        /// The payload's hash when it was asked; none: v2 asked.
+        hash: Option<String>,
+        /// How many must approve.
+        needed: u32,
+        /// Until when it can be decided.
+        expires_at: Option<Timestamp> = "expires_ms" => maybe_at,
+        /// The value of the option that won.
+        chosen: Option<String>,
+        /// Who decided, for people.
+        decided_by: Option<String>,
+        /// What came of it, for people.
+        outcome: Option<String>,
+        /// When it was asked.
+        created_at: String,
+    }
 }
 
 impl Approval {
@@ -157,37 +159,6 @@ pub enum Voted {
     Decided,
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT approval_id, session_id, action, payload, agent_group_id, status, title, options_json,
-               hash, needed, expires_ms, chosen, decided_by, outcome, created_at
-             FROM pending_approvals p ",
-            $rest
-        )
-    };
-}
-
-fn approval(r: &Row<'_>) -> rusqlite::Result<Approval> {
-    Ok(Approval {
-        id: r.get(0)?,
-        session: r.get(1)?,
-        action: r.get(2)?,
-        payload: r.get(3)?,
-        agent: r.get(4)?,
-        status: r.get(5)?,
-        title: r.get(6)?,
-        options: r.get(7)?,
-        hash: r.get(8)?,
-        needed: r.get(9)?,
-        expires_at: r.get::<_, Option<i64>>(10)?.map(at_ms),
-        chosen: r.get(11)?,
-        decided_by: r.get(12)?,
-        outcome: r.get(13)?,
-        created_at: r.get(14)?,
-    })
-}
-
 impl Central {
     /// Opens a request and posts its cards, or does nothing.
     pub fn open_approval(&self, a: &NewApproval, cards: &[Card], now: Timestamp) -> Result<Opened> {
@@ -238,14 +209,13 @@ impl Central {
 
     /// The request with this id.
     pub fn approval(&self, id: &ApprovalId) -> Result<Option<Approval>> {
-        self.one("read the request", select!("WHERE approval_id = ?1"), [id], approval)
+        self.get("WHERE approval_id = ?1", [id])
     }
 
     /// The latest requests first; only those that wait for votes, or all.
     pub fn approvals(&self, all: bool, limit: u32) -> Result<Vec<Approval>> {
-        let sql =
-            select!("WHERE ?1 OR status = 'pending' ORDER BY created_at DESC, rowid DESC LIMIT ?2");
-        self.list("pending_approvals", sql, params![all, limit], approval)
+        let rest = "WHERE ?1 OR status = 'pending' ORDER BY created_at DESC, rowid DESC LIMIT ?2";
+        self.all(rest, params![all, limit])
     }
 
     /// The request with this key, and its hash.
@@ -368,10 +338,9 @@ impl Central {
 
     /// Requests that were decided or expired, but whose story is not at its end.
     pub fn unsettled_approvals(&self) -> Result<Vec<Approval>> {
-        let sql = select!(
-            "WHERE told = 0 AND hash IS NOT NULL AND status <> 'pending' ORDER BY created_at"
-        );
-        self.list("pending_approvals", sql, [], approval)
+        let rest =
+            "WHERE told = 0 AND hash IS NOT NULL AND status <> 'pending' ORDER BY created_at";
+        self.all(rest, [])
     }
 
     /// The keys of the cards of a request.
@@ -389,13 +358,11 @@ impl Central {
         code: &str,
         limit: u32,
     ) -> Result<Vec<Approval>> {
-        let sql = select!(
-            "WHERE approval_id IN (SELECT approval_id FROM approval_cards
-               WHERE channel_type = ?1 AND platform_id = ?2)
-               AND (status = 'pending' OR substr(approval_id, 4, 4) = ?3)
-             ORDER BY status = 'pending' DESC, created_at DESC LIMIT ?4"
-        );
-        self.list("pending_approvals", sql, params![channel, platform, code, limit], approval)
+        let rest = "WHERE approval_id IN (SELECT approval_id FROM approval_cards
+                      WHERE channel_type = ?1 AND platform_id = ?2)
+                    AND (status = 'pending' OR substr(approval_id, 4, 4) = ?3)
+                    ORDER BY status = 'pending' DESC, created_at DESC LIMIT ?4";
+        self.all(rest, params![channel, platform, code, limit])
     }
 
     /// Where this person got a card of this request.
@@ -458,9 +425,5 @@ impl Central {
         let sql = "DELETE FROM pending_approvals
                    WHERE told = 1 AND status <> 'pending' AND created_at < ?1";
         self.run("prune the requests", sql, [iso(before)])
-    }
-
-    pub(crate) fn approval_rows(&self) -> Result<Vec<Result<Approval, BrokenRow>>> {
-        self.rows("pending_approvals", select!(""), [], approval)
     }
 }

@@ -6,7 +6,7 @@
 use crate::{Central, Error, Result, one};
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::time::{Timestamp, iso};
-use rusqlite::{Transaction, params};
+use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub struct AgentTools {
 }
 
 /// The parts of an agent's set-up that a change touches.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BoxParts {
     /// Debian packages.
     pub apt: Value,
@@ -43,19 +43,20 @@ pub struct BoxParts {
     pub tools: Option<AgentTools>,
 }
 
-/// A change under way.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Build {
-    /// Its number.
-    pub id: i64,
-    /// Whose box.
-    pub agent: AgentId,
-    /// Who asked.
-    pub session: Option<SessionId>,
-    /// What changes; the host's own words.
-    pub change: String,
-    /// What to go back to, once it is in effect.
-    pub before: Option<BoxParts>,
+stored! {
+    /// A change under way.
+    Build = "builds" {
+        /// Its number.
+        id: i64,
+        /// Whose box.
+        agent: AgentId = "agent_group_id",
+        /// Who asked.
+        session: Option<SessionId> = "session_id",
+        /// What changes; the host's own words.
+        change: String,
+        /// What to go back to, once it is in effect.
+        before: Option<BoxParts> => before,
+    }
 }
 
 /// The smallest limits that a box starts with.
@@ -150,23 +151,19 @@ impl Central {
 
     /// The change with this number.
     pub fn build(&self, id: i64) -> Result<Option<Build>> {
-        Ok(self.builds()?.into_iter().find(|b| b.id == id))
+        self.get("WHERE id = ?1", [id])
     }
 
     /// Changes under way, in order.
     pub fn builds(&self) -> Result<Vec<Build>> {
-        let sql = "SELECT id, agent_group_id, session_id, change, before FROM builds ORDER BY id";
-        self.list("builds", sql, [], |r| {
-            let before: Option<String> = r.get(4)?;
-            Ok(Build {
-                id: r.get(0)?,
-                agent: r.get(1)?,
-                session: r.get(2)?,
-                change: r.get(3)?,
-                before: before.and_then(|text| serde_json::from_str(&text).ok()),
-            })
-        })
+        self.all("ORDER BY id", [])
     }
+}
+
+/// What cannot be read is not gone back to.
+fn before(row: &Row<'_>, n: usize) -> rusqlite::Result<Option<BoxParts>> {
+    let text: Option<String> = row.get(n)?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 fn bad(e: serde_json::Error) -> Error {

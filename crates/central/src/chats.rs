@@ -3,7 +3,7 @@
 //! What an older install left unclear is read closed: an unknown policy is the strictest, and a chat
 //! whose kind is not said to be direct is a group.
 
-use crate::{BrokenRow, Central, Result};
+use crate::{Central, Result};
 use nanoclaw_contract::ids::{ChannelType, ChatId, PlatformId};
 use nanoclaw_contract::words;
 use rusqlite::{Row, params};
@@ -29,56 +29,41 @@ words! {
     }
 }
 
-/// A chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chat {
-    /// Its id.
-    pub id: ChatId,
-    /// The platform.
-    pub channel_type: ChannelType,
-    /// What the platform calls it.
-    pub platform_id: PlatformId,
-    /// What people call it.
-    pub name: Option<String>,
-    /// What kind it is.
-    pub kind: ChatKind,
-    /// What happens to strangers.
-    pub policy: UnknownSenderPolicy,
-    /// When an owner said that no agent shall answer here.
-    pub denied_at: Option<String>,
-    /// When it was first seen.
-    pub created_at: String,
+stored! {
+    /// A chat.
+    Chat = "messaging_groups" {
+        /// Its id.
+        id: ChatId,
+        /// The platform.
+        channel_type: ChannelType,
+        /// What the platform calls it.
+        platform_id: PlatformId,
+        /// What people call it.
+        name: Option<String>,
+        /// What kind it is.
+        kind: ChatKind = "COALESCE(is_group, 0)" => kind,
+        /// What happens to strangers.
+        policy: UnknownSenderPolicy = "unknown_sender_policy" => policy,
+        /// When an owner said that no agent shall answer here.
+        denied_at: Option<String>,
+        /// When it was first seen.
+        created_at: String,
+    }
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, channel_type, platform_id, name, COALESCE(is_group, 0), unknown_sender_policy,
-               denied_at, created_at
-             FROM messaging_groups ",
-            $rest
-        )
-    };
+fn kind(row: &Row<'_>, n: usize) -> rusqlite::Result<ChatKind> {
+    Ok(if row.get::<_, i64>(n)? == 0 { ChatKind::Direct } else { ChatKind::Group })
 }
 
-fn chat(r: &Row<'_>) -> rusqlite::Result<Chat> {
-    Ok(Chat {
-        id: r.get(0)?,
-        channel_type: r.get(1)?,
-        platform_id: r.get(2)?,
-        name: r.get(3)?,
-        kind: if r.get::<_, i64>(4)? == 0 { ChatKind::Direct } else { ChatKind::Group },
-        policy: UnknownSenderPolicy::parse(&r.get::<_, String>(5)?)
-            .unwrap_or(UnknownSenderPolicy::Strict),
-        denied_at: r.get(6)?,
-        created_at: r.get(7)?,
-    })
+fn policy(row: &Row<'_>, n: usize) -> rusqlite::Result<UnknownSenderPolicy> {
+    let word: String = row.get(n)?;
+    Ok(UnknownSenderPolicy::parse(&word).unwrap_or(UnknownSenderPolicy::Strict))
 }
 
 impl Central {
     /// The chat with this id.
     pub fn chat(&self, id: &ChatId) -> Result<Option<Chat>> {
-        self.one("read the chat", select!("WHERE id = ?1"), [id], chat)
+        self.get("WHERE id = ?1", [id])
     }
 
     /// The chat at this address.
@@ -87,17 +72,12 @@ impl Central {
         channel: &ChannelType,
         platform: &PlatformId,
     ) -> Result<Option<Chat>> {
-        let sql = select!("WHERE channel_type = ?1 AND platform_id = ?2");
-        self.one("read the chat", sql, params![channel, platform], chat)
+        self.get("WHERE channel_type = ?1 AND platform_id = ?2", params![channel, platform])
     }
 
     /// Every chat, oldest first.
     pub fn chats(&self) -> Result<Vec<Chat>> {
-        Ok(self.chat_rows()?.into_iter().flatten().collect())
-    }
-
-    pub(crate) fn chat_rows(&self) -> Result<Vec<Result<Chat, BrokenRow>>> {
-        self.rows("messaging_groups", select!("ORDER BY created_at, id"), [], chat)
+        self.all("ORDER BY created_at, id", [])
     }
 
     /// Makes a chat. There is one per address.

@@ -10,13 +10,12 @@
 //! An attempt is on disk before it is made. A pending row without `next_at` is an attempt under way; found
 //! after a crash, nobody knows whether it arrived, so it is made again under the same key.
 
-use crate::{Central, Error, Result, TEXT_BYTES_MAX, at_ms, clip, lenient, one};
-use nanoclaw_contract::ids::{
-    Address, ChannelType, OutId, PlatformId, PlatformMessageId, SessionId, ThreadId,
-};
+use crate::stored::{at, lenient, maybe_address, maybe_at};
+use crate::{Central, Error, Result, TEXT_BYTES_MAX, clip, one};
+use nanoclaw_contract::ids::{Address, ChannelType, OutId, PlatformMessageId, SessionId};
 use nanoclaw_contract::time::Timestamp;
 use nanoclaw_contract::words;
-use rusqlite::{Row, params};
+use rusqlite::params;
 
 words! {
     /// Where a delivery stands.
@@ -32,62 +31,32 @@ words! {
     }
 }
 
-/// What became of an outbound message so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Delivery {
-    /// The session that wrote it.
-    pub session_id: SessionId,
-    /// The outbound row.
-    pub out_id: OutId,
-    /// Its place in the session.
-    pub seq: i64,
-    /// Where it stands.
-    pub state: DeliveryState,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// Where it goes; none for a request to the host.
-    pub to: Option<Address>,
-    /// The first attempt.
-    pub first_at: Timestamp,
-    /// The last attempt.
-    pub last_at: Timestamp,
-    /// Not before this time.
-    pub next_at: Option<Timestamp>,
-    /// What the platform calls it.
-    pub platform_message_id: Option<PlatformMessageId>,
-    /// Why the last attempt failed.
-    pub last_error: Option<String>,
-}
-
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT session_id, out_id, seq, state, attempts, channel_type, platform_id, thread_id,
-               first_at, last_at, next_at, platform_message_id, last_error
-             FROM deliveries ",
-            $rest
-        )
-    };
-}
-
-fn delivery(r: &Row<'_>) -> rusqlite::Result<Delivery> {
-    let thread_id = lenient(r, "thread_id", ThreadId::parse)?;
-    Ok(Delivery {
-        session_id: r.get(0)?,
-        out_id: r.get(1)?,
-        seq: r.get(2)?,
-        state: r.get(3)?,
-        attempts: r.get(4)?,
-        to: r
-            .get::<_, Option<ChannelType>>(5)?
-            .zip(r.get::<_, Option<PlatformId>>(6)?)
-            .map(|(channel_type, platform_id)| Address { channel_type, platform_id, thread_id }),
-        first_at: at_ms(r.get(8)?),
-        last_at: at_ms(r.get(9)?),
-        next_at: r.get::<_, Option<i64>>(10)?.map(at_ms),
-        platform_message_id: lenient(r, "platform_message_id", PlatformMessageId::parse)?,
-        last_error: r.get(12)?,
-    })
+stored! {
+    /// What became of an outbound message so far.
+    Delivery = "deliveries" {
+        /// The session that wrote it.
+        session_id: SessionId,
+        /// The outbound row.
+        out_id: OutId,
+        /// Its place in the session.
+        seq: i64,
+        /// Where it stands.
+        state: DeliveryState,
+        /// How often it was tried.
+        attempts: u32,
+        /// The first attempt.
+        first_at: Timestamp => at,
+        /// The last attempt.
+        last_at: Timestamp => at,
+        /// Not before this time.
+        next_at: Option<Timestamp> => maybe_at,
+        /// What the platform calls it.
+        platform_message_id: Option<PlatformMessageId> => lenient,
+        /// Why the last attempt failed.
+        last_error: Option<String>,
+        /// Where it goes; none for a request to the host.
+        to: Option<Address> = "channel_type, platform_id, thread_id" => maybe_address,
+    }
 }
 
 impl Central {
@@ -216,8 +185,7 @@ impl Central {
 
     /// What became of this message, if it was ever tried.
     pub fn delivery(&self, session: &SessionId, out: &OutId) -> Result<Option<Delivery>> {
-        let sql = select!("WHERE session_id = ?1 AND out_id = ?2");
-        self.one("read the delivery", sql, params![session, out], delivery)
+        self.get("WHERE session_id = ?1 AND out_id = ?2", params![session, out])
     }
 
     /// Whether the session itself said this message in this chat.
@@ -225,7 +193,7 @@ impl Central {
         let sql = "SELECT 1 FROM deliveries WHERE session_id = ?1 AND channel_type = ?2
                    AND platform_id = ?3 AND platform_message_id = ?4 AND state = 'sent'";
         let params = params![s, at.channel_type, at.platform_id, message];
-        Ok(self.one("look for the message", sql, params, |_| Ok(()))?.is_some())
+        self.any("look for the message", sql, params)
     }
 
     /// Who said this message in this chat, whatever the thread: the session, and the message's number there.
@@ -242,8 +210,7 @@ impl Central {
 
     /// The session's messages that did not arrive yet, in order.
     pub fn pending_deliveries(&self, session: &SessionId) -> Result<Vec<Delivery>> {
-        let sql = select!("WHERE session_id = ?1 AND state = 'pending' ORDER BY seq, out_id");
-        self.list("deliveries", sql, [session], delivery)
+        self.all("WHERE session_id = ?1 AND state = 'pending' ORDER BY seq, out_id", [session])
     }
 
     /// Makes what waits for this channel due now; names the sessions.
@@ -262,8 +229,7 @@ impl Central {
 
     /// Messages that were given up, the oldest first.
     pub fn dead_letters(&self) -> Result<Vec<Delivery>> {
-        let sql = select!("WHERE state = 'dead' ORDER BY last_at, session_id, seq");
-        self.list("deliveries", sql, [], delivery)
+        self.all("WHERE state = 'dead' ORDER BY last_at, session_id, seq", [])
     }
 
     /// Tries a message again that was given up, as if for the first time. False if it was not.

@@ -26,19 +26,20 @@ impl DestinationTarget {
     }
 }
 
-/// A destination as stored; its target may be gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DestinationRow {
-    /// Whose.
-    pub agent: AgentId,
-    /// The name it uses.
-    pub name: String,
-    /// `channel` or `agent`.
-    pub target_type: String,
-    /// A chat's id or an agent's.
-    pub target_id: String,
-    /// When it was made.
-    pub created_at: String,
+stored! {
+    /// A destination as stored; its target may be gone.
+    DestinationRow = "agent_destinations" {
+        /// Whose.
+        agent: AgentId = "agent_group_id",
+        /// The name it uses.
+        name: String = "local_name",
+        /// `channel` or `agent`.
+        target_type: String,
+        /// A chat's id or an agent's.
+        target_id: String,
+        /// When it was made.
+        created_at: String,
+    }
 }
 
 /// The name that v2 makes of what people call a chat: `PR Reviews!` is `pr-reviews`.
@@ -115,13 +116,7 @@ impl Central {
 
     /// Every destination as stored.
     pub fn stored_destinations(&self) -> Result<Vec<DestinationRow>> {
-        let sql = "SELECT agent_group_id, local_name, target_type, target_id, created_at
-                   FROM agent_destinations ORDER BY agent_group_id, local_name";
-        self.list("agent_destinations", sql, [], |r| {
-            let (agent, name, target_type) = (r.get(0)?, r.get(1)?, r.get(2)?);
-            let (target_id, created_at) = (r.get(3)?, r.get(4)?);
-            Ok(DestinationRow { agent, name, target_type, target_id, created_at })
-        })
+        self.all("ORDER BY agent_group_id, local_name", [])
     }
 
     pub(crate) fn destination_rows(&self) -> Result<Vec<Result<Option<Destination>, BrokenRow>>> {

@@ -24,29 +24,30 @@ pub struct Dropped<'a> {
     pub agent: Option<&'a AgentId>,
 }
 
-/// What is remembered of a chat's dropped messages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DropRow {
-    /// The platform.
-    pub channel_type: ChannelType,
-    /// The chat there.
-    pub platform_id: PlatformId,
-    /// Who wrote last.
-    pub user: Option<String>,
-    /// What they call themselves.
-    pub sender_name: Option<String>,
-    /// The last reason.
-    pub reason: String,
-    /// The chat, if we know it.
-    pub chat: Option<String>,
-    /// The agent that refused first.
-    pub agent: Option<String>,
-    /// How many messages.
-    pub count: i64,
-    /// When it began.
-    pub first_seen: String,
-    /// When it last happened.
-    pub last_seen: String,
+stored! {
+    /// What is remembered of a chat's dropped messages.
+    DropRow = "unregistered_senders" {
+        /// The platform.
+        channel_type: ChannelType,
+        /// The chat there.
+        platform_id: PlatformId,
+        /// Who wrote last.
+        user: Option<String> = "user_id",
+        /// What they call themselves.
+        sender_name: Option<String>,
+        /// The last reason.
+        reason: String,
+        /// The chat, if we know it.
+        chat: Option<String> = "messaging_group_id",
+        /// The agent that refused first.
+        agent: Option<String> = "agent_group_id",
+        /// How many messages.
+        count: i64 = "message_count",
+        /// When it began.
+        first_seen: String,
+        /// When it last happened.
+        last_seen: String,
+    }
 }
 
 impl Central {
@@ -76,23 +77,6 @@ impl Central {
 
     /// Every chat with dropped messages, the latest first.
     pub fn drops(&self) -> Result<Vec<DropRow>> {
-        let sql =
-            "SELECT channel_type, platform_id, user_id, sender_name, reason, messaging_group_id,
-                     agent_group_id, message_count, first_seen, last_seen
-                   FROM unregistered_senders ORDER BY last_seen DESC, channel_type, platform_id";
-        self.list("unregistered_senders", sql, [], |r| {
-            Ok(DropRow {
-                channel_type: r.get(0)?,
-                platform_id: r.get(1)?,
-                user: r.get(2)?,
-                sender_name: r.get(3)?,
-                reason: r.get(4)?,
-                chat: r.get(5)?,
-                agent: r.get(6)?,
-                count: r.get(7)?,
-                first_seen: r.get(8)?,
-                last_seen: r.get(9)?,
-            })
-        })
+        self.all("ORDER BY last_seen DESC, channel_type, platform_id", [])
     }
 }

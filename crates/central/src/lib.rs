@@ -6,6 +6,9 @@
 //! short, and one durable fact is one transaction. Nothing here reads a session's files, talks to a
 //! platform or decides anything. Read next: `sessions.rs`, `wirings.rs`, `deliveries.rs`.
 
+#[macro_use]
+mod stored;
+
 mod agents;
 mod approvals;
 mod changes;
@@ -49,6 +52,7 @@ pub use tasks::{TaskEntry, TaskFilter};
 pub use trace::{TraceIds, TraceRow};
 pub use wirings::{EngageMode, IgnoredPolicy, SenderScope, SessionMode, Wiring};
 
+use crate::stored::{Stored, select};
 use nanoclaw_contract::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, TransactionBehavior};
 use std::path::Path;
@@ -180,6 +184,26 @@ impl Central {
         Ok(self.one(what, sql, params, |_| Ok(()))?.is_some())
     }
 
+    /// The first that the rest of the query finds.
+    fn get<T: Stored>(&self, rest: &str, params: impl Params) -> Result<Option<T>> {
+        get(&self.lock(), rest, params).map_err(|e| Error::of(table_reading(T::TABLE), e))
+    }
+
+    /// Everything that the rest of the query finds, as far as it can be understood;
+    /// [`Central::broken_rows`] lists the others.
+    fn all<T: Stored>(&self, rest: &str, params: impl Params) -> Result<Vec<T>> {
+        Ok(self.each(rest, params)?.into_iter().flatten().collect())
+    }
+
+    /// The same, telling apart those that cannot be understood.
+    fn each<T: Stored>(
+        &self,
+        rest: &str,
+        params: impl Params,
+    ) -> Result<Vec<Result<T, BrokenRow>>> {
+        self.rows(T::TABLE, &select::<T>(rest), params, T::read)
+    }
+
     /// Reads every row of `table`, telling apart those that cannot be understood.
     fn rows<T>(
         &self,
@@ -205,7 +229,7 @@ impl Central {
         all().map_err(|e| Error::of(table_reading(table), e))
     }
 
-    /// Reads the rows that can be understood; [`Central::broken_rows`] lists the others.
+    /// Reads the rows that can be understood.
     fn list<T>(
         &self,
         table: &'static str,
@@ -234,17 +258,17 @@ impl Central {
 
     /// Rows that no list shows because they cannot be understood; for the doctor.
     pub fn broken_rows(&self) -> Result<Vec<BrokenRow>> {
-        fn add<T>(all: &mut Vec<BrokenRow>, rows: Vec<Result<T, BrokenRow>>) {
-            all.extend(rows.into_iter().filter_map(Result::err));
-        }
-        let mut all = Vec::new();
-        add(&mut all, self.agent_rows()?);
-        add(&mut all, self.chat_rows()?);
-        add(&mut all, self.wirings()?);
-        add(&mut all, self.session_rows()?);
-        add(&mut all, self.destination_rows()?);
-        add(&mut all, self.approval_rows()?);
+        let mut all = self.broken::<Agent>("ORDER BY name, id")?;
+        all.extend(self.broken::<Chat>("ORDER BY created_at, id")?);
+        all.extend(self.wirings()?.into_iter().filter_map(Result::err));
+        all.extend(self.broken::<Session>("ORDER BY created_at, id")?);
+        all.extend(self.destination_rows()?.into_iter().filter_map(Result::err));
+        all.extend(self.broken::<Approval>("")?);
         Ok(all)
+    }
+
+    fn broken<T: Stored>(&self, rest: &str) -> Result<Vec<BrokenRow>> {
+        Ok(self.each::<T>(rest, [])?.into_iter().filter_map(Result::err).collect())
     }
 }
 
@@ -256,6 +280,15 @@ fn one<T>(
     read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
 ) -> rusqlite::Result<Option<T>> {
     conn.prepare_cached(sql)?.query_row(params, read).optional()
+}
+
+/// The first that the rest of the query finds.
+fn get<T: Stored>(
+    conn: &Connection,
+    rest: &str,
+    params: impl Params,
+) -> rusqlite::Result<Option<T>> {
+    one(conn, &select::<T>(rest), params, T::read)
 }
 
 fn is_of_the_row(e: &rusqlite::Error) -> bool {
@@ -295,15 +328,6 @@ fn clip(text: &str, bytes: usize) -> String {
 /// Milliseconds in a column as a time; what no calendar holds is the nearest end of it.
 fn at_ms(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 { Timestamp::MIN } else { Timestamp::MAX })
-}
-
-/// An unusable optional text from an older install counts as absent.
-fn lenient<T, E>(
-    row: &Row<'_>,
-    column: &str,
-    parse: impl Fn(String) -> Result<T, E>,
-) -> rusqlite::Result<Option<T>> {
-    Ok(row.get::<_, Option<String>>(column)?.and_then(|text| parse(text).ok()))
 }
 
 #[cfg(test)]

@@ -1,36 +1,38 @@
 //! What the host itself says, on its way to a chat (`mail`): in order per address, once per key.
 
-use crate::{Central, DeliveryState, Error, Result, TEXT_BYTES_MAX, at_ms, clip, lenient, one};
-use nanoclaw_contract::ids::{Address, ChannelType, PlatformMessageId, ThreadId};
+use crate::stored::{address, at, lenient};
+use crate::{Central, DeliveryState, Error, Result, TEXT_BYTES_MAX, at_ms, clip, one};
+use nanoclaw_contract::ids::{Address, ChannelType, PlatformMessageId};
 use nanoclaw_contract::time::Timestamp;
 use rusqlite::{Connection, Row, params};
 
 /// Most lines that wait for one address.
 const WAITING_MAX: i64 = 1000;
 
-/// A line of the host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// Its key; the platform knows it by the same.
-    pub key: String,
-    /// Where it goes.
-    pub to: Address,
-    /// What it says, as its writer wrote it down.
-    pub body: String,
-    /// Where it stands.
-    pub state: DeliveryState,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// The first attempt.
-    pub first_at: Timestamp,
-    /// The last attempt.
-    pub last_at: Timestamp,
-    /// Not before this time.
-    pub next_at: Timestamp,
-    /// What the platform calls it.
-    pub platform_message_id: Option<PlatformMessageId>,
-    /// Why the last attempt failed.
-    pub last_error: Option<String>,
+stored! {
+    /// A line of the host.
+    Mail = "mail" {
+        /// Its key; the platform knows it by the same.
+        key: String,
+        /// What it says, as its writer wrote it down.
+        body: String,
+        /// Where it stands.
+        state: DeliveryState,
+        /// How often it was tried.
+        attempts: u32,
+        /// The first attempt.
+        first_at: Timestamp => at,
+        /// The last attempt.
+        last_at: Timestamp => at,
+        /// Not before this time.
+        next_at: Timestamp => at,
+        /// What the platform calls it.
+        platform_message_id: Option<PlatformMessageId> => lenient,
+        /// Why the last attempt failed.
+        last_error: Option<String>,
+        /// Where it goes.
+        to: Address = "channel_type, platform_id, thread_id" => address,
+    }
 }
 
 /// A line to be written.
@@ -75,36 +77,6 @@ pub enum MailEnd<'a> {
     },
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT key, channel_type, platform_id, thread_id, body, state, attempts, first_at, last_at,
-               next_at, platform_message_id, last_error
-             FROM mail m ",
-            $rest
-        )
-    };
-}
-
-fn mail(r: &Row<'_>) -> rusqlite::Result<Mail> {
-    Ok(Mail {
-        key: r.get(0)?,
-        to: Address {
-            channel_type: r.get(1)?,
-            platform_id: r.get(2)?,
-            thread_id: lenient(r, "thread_id", ThreadId::parse)?,
-        },
-        body: r.get(4)?,
-        state: r.get(5)?,
-        attempts: r.get(6)?,
-        first_at: at_ms(r.get(7)?),
-        last_at: at_ms(r.get(8)?),
-        next_at: at_ms(r.get(9)?),
-        platform_message_id: lenient(r, "platform_message_id", PlatformMessageId::parse)?,
-        last_error: r.get(11)?,
-    })
-}
-
 /// Writes a line; false if its key was used before.
 pub(crate) fn insert(conn: &Connection, m: &NewMail, now: Timestamp) -> Result<bool> {
     let (channel, platform, thread) = (&m.to.channel_type, &m.to.platform_id, &m.to.thread_id);
@@ -128,28 +100,24 @@ impl Central {
 
     /// The line with this key.
     pub fn mail(&self, key: &str) -> Result<Option<Mail>> {
-        self.one("read the line", select!("WHERE key = ?1"), [key], mail)
+        self.get("WHERE key = ?1", [key])
     }
 
     /// The first waiting line of each address, as far as it is due.
     pub fn due_mail(&self, now: Timestamp, limit: u32) -> Result<Vec<Mail>> {
-        let sql = select!(
-            "WHERE state = 'pending' AND next_at <= ?1 AND NOT EXISTS (SELECT 1 FROM mail e
-               WHERE e.state = 'pending' AND e.channel_type = m.channel_type
-                 AND e.platform_id = m.platform_id AND e.thread_id IS m.thread_id AND e.n < m.n)
-             ORDER BY n LIMIT ?2"
-        );
-        self.list("mail", sql, params![now.as_millisecond(), limit], mail)
+        let rest = "WHERE state = 'pending' AND next_at <= ?1 AND NOT EXISTS (SELECT 1 FROM mail e
+                      WHERE e.state = 'pending' AND e.channel_type = mail.channel_type
+                        AND e.platform_id = mail.platform_id AND e.thread_id IS mail.thread_id AND e.n < mail.n)
+                    ORDER BY n LIMIT ?2";
+        self.all(rest, params![now.as_millisecond(), limit])
     }
 
     /// The first waiting line of this address.
     pub fn mail_for(&self, to: &Address) -> Result<Option<Mail>> {
-        let sql = select!(
+        let rest =
             "WHERE state = 'pending' AND channel_type = ?1 AND platform_id = ?2 AND thread_id IS ?3
-             ORDER BY n LIMIT 1"
-        );
-        let params = params![to.channel_type, to.platform_id, to.thread_id];
-        self.one("read the next line", sql, params, mail)
+                    ORDER BY n LIMIT 1";
+        self.get(rest, params![to.channel_type, to.platform_id, to.thread_id])
     }
 
     /// When a line that was put off is due. Lines behind another were due when they were written.
@@ -209,7 +177,7 @@ impl Central {
 
     /// Lines that were given up, the oldest first.
     pub fn dead_mail(&self) -> Result<Vec<Mail>> {
-        self.list("mail", select!("WHERE state = 'dead' ORDER BY last_at, n"), [], mail)
+        self.all("WHERE state = 'dead' ORDER BY last_at, n", [])
     }
 
     /// Tries the line with this key again, or every one, as if for the first time.

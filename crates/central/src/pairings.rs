@@ -1,38 +1,27 @@
 //! Codes that connect a chat when somebody types them there (`pairings`).
 
-use crate::{Central, Result, at_ms};
+use crate::stored::{Stored as _, at};
+use crate::{Central, Result};
 use nanoclaw_contract::ids::{AgentId, ChannelType};
 use nanoclaw_contract::time::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::params;
 
-/// A code that was handed out. The code itself is not kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pairing {
-    /// Its id.
-    pub id: String,
-    /// Where it counts.
-    pub channel: ChannelType,
-    /// Who will listen in the chat.
-    pub agent: AgentId,
-    /// Whether whoever types it is the operator.
-    pub owner: bool,
-    /// Not after this time.
-    pub expires_at: Timestamp,
-    /// What came of it.
-    pub outcome: Option<String>,
-}
-
-const COLUMNS: &str = "id, channel_type, agent_group_id, owner, expires_ms, outcome";
-
-fn pairing(r: &Row<'_>) -> rusqlite::Result<Pairing> {
-    Ok(Pairing {
-        id: r.get(0)?,
-        channel: r.get(1)?,
-        agent: r.get(2)?,
-        owner: r.get(3)?,
-        expires_at: at_ms(r.get(4)?),
-        outcome: r.get(5)?,
-    })
+stored! {
+    /// A code that was handed out. The code itself is not kept.
+    Pairing = "pairings" {
+        /// Its id.
+        id: String,
+        /// Where it counts.
+        channel: ChannelType = "channel_type",
+        /// Who will listen in the chat.
+        agent: AgentId = "agent_group_id",
+        /// Whether whoever types it is the operator.
+        owner: bool,
+        /// Not after this time.
+        expires_at: Timestamp = "expires_ms" => at,
+        /// What came of it.
+        outcome: Option<String>,
+    }
 }
 
 impl Central {
@@ -55,11 +44,12 @@ impl Central {
     ) -> Result<Option<Pairing>> {
         let sql = format!(
             "UPDATE pairings SET used_by = ?3 WHERE channel_type = ?1 AND hash = ?2
-               AND (used_by = ?3 OR used_by IS NULL AND expires_ms > ?4) RETURNING {COLUMNS}"
+               AND (used_by = ?3 OR used_by IS NULL AND expires_ms > ?4) RETURNING {}",
+            Pairing::COLUMNS
         );
         // Read to its end, so that the change is committed.
         let params = params![channel, hash, message, now.as_millisecond()];
-        Ok(self.list("pairings", &sql, params, pairing)?.pop())
+        Ok(self.list("pairings", &sql, params, Pairing::read)?.pop())
     }
 
     /// Whether a code may be typed on this channel now, or this one was good once.
@@ -76,8 +66,7 @@ impl Central {
 
     /// What came of a code.
     pub fn pairing(&self, id: &str) -> Result<Option<Pairing>> {
-        let sql = format!("SELECT {COLUMNS} FROM pairings WHERE id = ?1");
-        self.one("read the code", &sql, [id], pairing)
+        self.get("WHERE id = ?1", [id])
     }
 
     /// Notes what came of a code.

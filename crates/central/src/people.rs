@@ -20,58 +20,62 @@ words! {
     }
 }
 
-/// A person.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct User {
-    /// Their id.
-    pub id: UserId,
-    /// The platform they were met on.
-    pub kind: String,
-    /// What people call them.
-    pub name: Option<String>,
-    /// When they were first met.
-    pub created_at: String,
+stored! {
+    /// A person.
+    User = "users" {
+        /// Their id.
+        id: UserId,
+        /// The platform they were met on.
+        kind: String,
+        /// What people call them.
+        name: Option<String> = "display_name",
+        /// When they were first met.
+        created_at: String,
+    }
 }
 
-/// A role as granted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleRow {
-    /// Who has it.
-    pub user: UserId,
-    /// Which.
-    pub role: Role,
-    /// For which agent; none: all.
-    pub agent: Option<AgentId>,
-    /// Who gave it.
-    pub granted_by: Option<UserId>,
-    /// When.
-    pub granted_at: String,
+stored! {
+    /// A role as granted.
+    RoleRow = "user_roles" {
+        /// Who has it.
+        user: UserId = "user_id",
+        /// Which.
+        role: Role,
+        /// For which agent; none: all.
+        agent: Option<AgentId> = "agent_group_id",
+        /// Who gave it.
+        granted_by: Option<UserId>,
+        /// When.
+        granted_at: String,
+    }
 }
 
-/// A membership as given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MemberRow {
-    /// Who.
-    pub user: UserId,
-    /// Of which agent.
-    pub agent: AgentId,
-    /// Who added them.
-    pub added_by: Option<UserId>,
-    /// When.
-    pub added_at: String,
+stored! {
+    /// A membership as given.
+    MemberRow = "agent_group_members" {
+        /// Who.
+        user: UserId = "user_id",
+        /// Of which agent.
+        agent: AgentId = "agent_group_id",
+        /// Who added them.
+        added_by: Option<UserId>,
+        /// When.
+        added_at: String,
+    }
 }
 
-/// Where a person is reached directly.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DmRow {
-    /// Who.
-    pub user: UserId,
-    /// On which channel.
-    pub channel_type: ChannelType,
-    /// In which chat.
-    pub chat: ChatId,
-    /// Since when that is known.
-    pub resolved_at: String,
+stored! {
+    /// Where a person is reached directly.
+    DmRow = "user_dms" {
+        /// Who.
+        user: UserId = "user_id",
+        /// On which channel.
+        channel_type: ChannelType,
+        /// In which chat.
+        chat: ChatId = "messaging_group_id",
+        /// Since when that is known.
+        resolved_at: String,
+    }
 }
 
 impl Central {
@@ -96,14 +100,12 @@ impl Central {
 
     /// The person with this id.
     pub fn user(&self, id: &UserId) -> Result<Option<User>> {
-        let sql = "SELECT id, kind, display_name, created_at FROM users WHERE id = ?1";
-        self.one("read the person", sql, [id], user)
+        self.get("WHERE id = ?1", [id])
     }
 
     /// Everybody, first met first.
     pub fn users(&self) -> Result<Vec<User>> {
-        let sql = "SELECT id, kind, display_name, created_at FROM users ORDER BY created_at, id";
-        self.list("users", sql, [], user)
+        self.all("ORDER BY created_at, id", [])
     }
 
     /// What a person may do, under any of their identities, and for which agent. Unknown roles count for nothing.
@@ -118,17 +120,7 @@ impl Central {
 
     /// Every role, first granted first.
     pub fn roles(&self) -> Result<Vec<RoleRow>> {
-        let sql = "SELECT user_id, role, agent_group_id, granted_by, granted_at
-                   FROM user_roles ORDER BY granted_at, user_id";
-        self.list("user_roles", sql, [], |r| {
-            Ok(RoleRow {
-                user: r.get(0)?,
-                role: r.get(1)?,
-                agent: r.get(2)?,
-                granted_by: r.get(3)?,
-                granted_at: r.get(4)?,
-            })
-        })
+        self.all("ORDER BY granted_at, user_id", [])
     }
 
     /// Who has this role for exactly this agent, or everywhere; first granted first.
@@ -201,23 +193,12 @@ impl Central {
 
     /// Every membership, first added first.
     pub fn member_rows(&self) -> Result<Vec<MemberRow>> {
-        let sql = "SELECT user_id, agent_group_id, added_by, added_at FROM agent_group_members
-                   ORDER BY added_at, user_id, agent_group_id";
-        self.list("agent_group_members", sql, [], |r| {
-            let (user, agent, added_by, added_at) = (r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?);
-            Ok(MemberRow { user, agent, added_by, added_at })
-        })
+        self.all("ORDER BY added_at, user_id, agent_group_id", [])
     }
 
     /// Every direct chat that was ever found.
     pub fn dm_rows(&self) -> Result<Vec<DmRow>> {
-        let sql = "SELECT user_id, channel_type, messaging_group_id, resolved_at FROM user_dms
-                   ORDER BY user_id, channel_type";
-        self.list("user_dms", sql, [], |r| {
-            let (user, channel_type, chat, resolved_at) =
-                (r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?);
-            Ok(DmRow { user, channel_type, chat, resolved_at })
-        })
+        self.all("ORDER BY user_id, channel_type", [])
     }
 
     /// Says what people call somebody; false if nobody has this id.
@@ -251,8 +232,4 @@ impl Central {
         )
         .map(drop)
     }
-}
-
-fn user(r: &rusqlite::Row<'_>) -> rusqlite::Result<User> {
-    Ok(User { id: r.get(0)?, kind: r.get(1)?, name: r.get(2)?, created_at: r.get(3)? })
 }

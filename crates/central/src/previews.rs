@@ -3,31 +3,24 @@
 //! A row is on disk before the message is sent, and the message's id as soon as the platform told it. The row
 //! goes when the message became the answer, or was taken back.
 
-use crate::{Central, Result, lenient};
-use nanoclaw_contract::ids::{Address, OutId, PlatformMessageId, SessionId, ThreadId};
-use rusqlite::{Row, params};
+use crate::stored::{address, lenient};
+use crate::{Central, Result};
+use nanoclaw_contract::ids::{Address, OutId, PlatformMessageId, SessionId};
+use rusqlite::params;
 
 /// Most messages of a session that wait for their rows: a box may begin as many as it likes.
 const OPEN_MAX: u32 = 16;
 
-/// A message that is shown ahead of its outbound row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Previewed {
-    /// The row that it will become.
-    pub out: OutId,
-    /// Where it is shown.
-    pub to: Address,
-    /// What the platform calls it; none: nobody knows whether it is shown.
-    pub message: Option<PlatformMessageId>,
-}
-
-fn previewed(r: &Row<'_>) -> rusqlite::Result<Previewed> {
-    let thread_id = lenient(r, "thread_id", ThreadId::parse)?;
-    Ok(Previewed {
-        out: r.get(0)?,
-        to: Address { channel_type: r.get(1)?, platform_id: r.get(2)?, thread_id },
-        message: lenient(r, "message_id", PlatformMessageId::parse)?,
-    })
+stored! {
+    /// A message that is shown ahead of its outbound row.
+    Previewed = "previews" {
+        /// The row that it will become.
+        out: OutId = "out_id",
+        /// What the platform calls it; none: nobody knows whether it is shown.
+        message: Option<PlatformMessageId> = "message_id" => lenient,
+        /// Where it is shown.
+        to: Address = "channel_type, platform_id, thread_id" => address,
+    }
 }
 
 impl Central {
@@ -49,9 +42,7 @@ impl Central {
 
     /// The session's previews that are open.
     pub fn previews(&self, session: &SessionId) -> Result<Vec<Previewed>> {
-        let sql = "SELECT out_id, channel_type, platform_id, thread_id, message_id
-                   FROM previews WHERE session_id = ?1 ORDER BY out_id";
-        self.list("previews", sql, [session], previewed)
+        self.all("WHERE session_id = ?1 ORDER BY out_id", [session])
     }
 
     /// Sessions that have such.

@@ -4,39 +4,40 @@
 //! box can choose one that stands for somebody else's question or approval.
 
 use crate::approvals::APPROVAL_PREFIX;
-use crate::{Central, Error, Result, lenient};
+use crate::stored::{Stored as _, address, json};
+use crate::{Central, Error, Result};
 use nanoclaw_contract::content::{Choice, Question};
 use nanoclaw_contract::ids::{
     Address, ChannelType, OutId, PlatformId, QuestionId, SessionId, ThreadId, stable,
 };
 use nanoclaw_contract::time::{Timestamp, iso};
-use rusqlite::types::Type;
 use rusqlite::{Row, params};
 
 /// Most open questions of one session.
 pub const QUESTIONS_PER_SESSION_MAX: i64 = 100;
 
-/// A question that waits for its answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenQuestion {
-    /// Its id on the card.
-    pub id: QuestionId,
-    /// The id that the box knows it by.
-    pub asked_as: QuestionId,
-    /// Who asks.
-    pub session: SessionId,
-    /// The outbound row that asked.
-    pub out: OutId,
-    /// Where it was asked.
-    pub at: Option<Address>,
-    /// A short heading.
-    pub title: String,
-    /// What can be answered.
-    pub options: Vec<Choice>,
-    /// When it was asked.
-    pub created_at: String,
-    /// Whether the agent stopped waiting.
-    pub late: bool,
+stored! {
+    /// A question that waits for its answer.
+    OpenQuestion = "pending_questions" {
+        /// Its id on the card.
+        id: QuestionId = "question_id",
+        /// The id that the box knows it by.
+        asked_as: QuestionId = "COALESCE(asked_as, question_id)",
+        /// Who asks.
+        session: SessionId = "session_id",
+        /// The outbound row that asked.
+        out: OutId = "message_out_id",
+        /// A short heading.
+        title: String,
+        /// What can be answered.
+        options: Vec<Choice> = "options_json" => json,
+        /// When it was asked.
+        created_at: String,
+        /// Whether the agent stopped waiting.
+        late: bool,
+        /// Where it was asked.
+        at: Option<Address> = "channel_type, platform_id, thread_id" => place,
+    }
 }
 
 /// The id on the card of a question that a session asks under an id of its own.
@@ -45,33 +46,9 @@ pub fn question_id(session: &SessionId, asked_as: &QuestionId) -> Result<Questio
     QuestionId::parse(id).map_err(|e| Error::Refused(e.to_string()))
 }
 
-macro_rules! columns {
-    () => {
-        "question_id, session_id, message_out_id, channel_type, platform_id, thread_id, title,
-         options_json, created_at, COALESCE(asked_as, question_id), late "
-    };
-}
-
-fn question(r: &Row<'_>) -> rusqlite::Result<OpenQuestion> {
-    let channel_type = lenient(r, "channel_type", ChannelType::parse)?;
-    let platform_id = lenient(r, "platform_id", PlatformId::parse)?;
-    let thread_id = lenient(r, "thread_id", ThreadId::parse)?;
-    Ok(OpenQuestion {
-        id: r.get(0)?,
-        session: r.get(1)?,
-        out: r.get(2)?,
-        at: channel_type.zip(platform_id).map(|(channel_type, platform_id)| Address {
-            channel_type,
-            platform_id,
-            thread_id,
-        }),
-        title: r.get(6)?,
-        options: serde_json::from_str(&r.get::<_, String>(7)?)
-            .map_err(|e| rusqlite::Error::FromSqlConversionFailure(7, Type::Text, Box::new(e)))?,
-        created_at: r.get(8)?,
-        asked_as: r.get(9)?,
-        late: r.get(10)?,
-    })
+/// What an older install left unclear is no place.
+fn place(row: &Row<'_>, n: usize) -> rusqlite::Result<Option<Address>> {
+    Ok(address(row, n).ok())
 }
 
 impl Central {
@@ -128,8 +105,7 @@ impl Central {
 
     /// The open question with this id.
     pub fn question(&self, id: &QuestionId) -> Result<Option<OpenQuestion>> {
-        let sql = concat!("SELECT ", columns!(), "FROM pending_questions WHERE question_id = ?1");
-        self.one("read the question", sql, [id], question)
+        self.get("WHERE question_id = ?1", [id])
     }
 
     /// The questions of a chat or thread whose agents wait, the latest first, for answers that are typed.
@@ -139,13 +115,9 @@ impl Central {
         platform: &PlatformId,
         thread: Option<&ThreadId>,
     ) -> Result<Vec<OpenQuestion>> {
-        let sql = concat!(
-            "SELECT ",
-            columns!(),
-            "FROM pending_questions WHERE channel_type = ?1 AND platform_id = ?2 AND thread_id IS ?3
-               AND late = 0 ORDER BY created_at DESC, rowid DESC"
-        );
-        self.list("pending_questions", sql, params![channel, platform, thread], question)
+        let rest = "WHERE channel_type = ?1 AND platform_id = ?2 AND thread_id IS ?3 AND late = 0
+                    ORDER BY created_at DESC, rowid DESC";
+        self.all(rest, params![channel, platform, thread])
     }
 
     /// Forgets questions that were asked before this time.
@@ -156,9 +128,11 @@ impl Central {
 
     /// Closes a question and hands it out: whoever gets it answers it, nobody else can.
     pub fn take_question(&self, id: &QuestionId) -> Result<Option<OpenQuestion>> {
-        let sql =
-            concat!("DELETE FROM pending_questions WHERE question_id = ?1 RETURNING ", columns!());
+        let sql = format!(
+            "DELETE FROM pending_questions WHERE question_id = ?1 RETURNING {}",
+            OpenQuestion::COLUMNS
+        );
         // Read to its end, so that the deletion is committed.
-        Ok(self.list("pending_questions", sql, [id], question)?.pop())
+        Ok(self.list("pending_questions", &sql, [id], OpenQuestion::read)?.pop())
     }
 }

@@ -1,6 +1,6 @@
 //! Sessions: one conversation of one agent, with its own files and its own box.
 
-use crate::{BrokenRow, Central, Result, one};
+use crate::{Central, Result, get};
 use nanoclaw_contract::ids::{AgentId, ChatId, SessionId, ThreadId};
 use nanoclaw_contract::words;
 use rusqlite::{Connection, Row, params};
@@ -28,56 +28,36 @@ pub struct SessionFilter {
     pub active: Option<bool>,
 }
 
-/// A session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// Its id.
-    pub id: SessionId,
-    /// Whose.
-    pub agent: AgentId,
-    /// The chat it belongs to; none for sessions that only agents write to.
-    pub chat: Option<ChatId>,
-    /// The thread it belongs to.
-    pub thread: Option<ThreadId>,
-    /// The harness, if it is another than the agent's.
-    pub provider: Option<String>,
-    /// Whether it still takes messages.
-    pub active: bool,
-    /// What its box is doing.
-    pub container: ContainerStatus,
-    /// When it was last written to.
-    pub last_active: Option<String>,
-    /// When it was made.
-    pub created_at: String,
+stored! {
+    /// A session.
+    Session = "sessions" {
+        /// Its id.
+        id: SessionId,
+        /// Whose.
+        agent: AgentId = "agent_group_id",
+        /// The chat it belongs to; none for sessions that only agents write to.
+        chat: Option<ChatId> = "messaging_group_id",
+        /// The thread it belongs to.
+        thread: Option<ThreadId> = "thread_id",
+        /// The harness, if it is another than the agent's.
+        provider: Option<String> = "agent_provider",
+        /// Whether it still takes messages.
+        active: bool = "COALESCE(status, 'active') = 'active'",
+        /// What its box is doing.
+        container: ContainerStatus = "container_status" => container,
+        /// When it was last written to.
+        last_active: Option<String>,
+        /// When it was made.
+        created_at: String,
+    }
 }
 
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, agent_group_id, messaging_group_id, thread_id, agent_provider,
-               COALESCE(status, 'active') = 'active', container_status, last_active, created_at
-             FROM sessions ",
-            $rest
-        )
-    };
-}
-
-fn session(r: &Row<'_>) -> rusqlite::Result<Session> {
-    let container: Option<String> = r.get(6)?;
-    Ok(Session {
-        id: r.get(0)?,
-        agent: r.get(1)?,
-        chat: r.get(2)?,
-        thread: r.get(3)?,
-        provider: r.get(4)?,
-        active: r.get(5)?,
-        // Anything else is looked at by whoever looks after running boxes, and found stopped.
-        container: container.map_or(ContainerStatus::Stopped, |word| {
-            ContainerStatus::parse(&word).unwrap_or(ContainerStatus::Running)
-        }),
-        last_active: r.get(7)?,
-        created_at: r.get(8)?,
-    })
+/// Anything else is looked at by whoever looks after running boxes, and found stopped.
+fn container(row: &Row<'_>, n: usize) -> rusqlite::Result<ContainerStatus> {
+    let word: Option<String> = row.get(n)?;
+    Ok(word.map_or(ContainerStatus::Stopped, |word| {
+        ContainerStatus::parse(&word).unwrap_or(ContainerStatus::Running)
+    }))
 }
 
 fn find(
@@ -86,23 +66,20 @@ fn find(
     chat: Option<&ChatId>,
     thread: Option<&ThreadId>,
 ) -> rusqlite::Result<Option<Session>> {
-    let sql = select!(
-        "WHERE agent_group_id = ?1 AND messaging_group_id IS ?2 AND thread_id IS ?3
-           AND COALESCE(status, 'active') = 'active' ORDER BY created_at DESC, id DESC LIMIT 1"
-    );
-    one(conn, sql, params![agent, chat, thread], session)
+    let rest = "WHERE agent_group_id = ?1 AND messaging_group_id IS ?2 AND thread_id IS ?3
+           AND COALESCE(status, 'active') = 'active' ORDER BY created_at DESC, id DESC LIMIT 1";
+    get(conn, rest, params![agent, chat, thread])
 }
 
 fn find_agent_shared(conn: &Connection, agent: &AgentId) -> rusqlite::Result<Option<Session>> {
-    let sql = select!(
+    let rest =
         "WHERE agent_group_id = ?1 AND thread_id IS NULL AND COALESCE(status, 'active') = 'active'
          ORDER BY messaging_group_id IS NULL OR EXISTS (
              SELECT 1 FROM messaging_group_agents w
              WHERE w.messaging_group_id = sessions.messaging_group_id
                AND w.agent_group_id = sessions.agent_group_id AND w.session_mode = 'agent-shared'
-           ) DESC, created_at DESC, id DESC LIMIT 1"
-    );
-    one(conn, sql, [agent], session)
+           ) DESC, created_at DESC, id DESC LIMIT 1";
+    get(conn, rest, [agent])
 }
 
 /// Where agents write to: the session that chats share, or else the newest that is no task's own.
@@ -110,16 +87,14 @@ pub(crate) fn find_for_letters(
     conn: &Connection,
     agent: &AgentId,
 ) -> rusqlite::Result<Option<Session>> {
-    let sql = select!(
-        "WHERE agent_group_id = ?1 AND COALESCE(status, 'active') = 'active'
+    let rest = "WHERE agent_group_id = ?1 AND COALESCE(status, 'active') = 'active'
            AND COALESCE(thread_id, '') NOT LIKE 'task:%'
          ORDER BY thread_id IS NULL AND EXISTS (
              SELECT 1 FROM messaging_group_agents w
              WHERE w.messaging_group_id = sessions.messaging_group_id
                AND w.agent_group_id = sessions.agent_group_id AND w.session_mode = 'agent-shared'
-           ) DESC, created_at DESC, id DESC LIMIT 1"
-    );
-    one(conn, sql, [agent], session)
+           ) DESC, created_at DESC, id DESC LIMIT 1";
+    get(conn, rest, [agent])
 }
 
 pub(crate) fn insert(conn: &Connection, s: &Session) -> rusqlite::Result<()> {
@@ -145,7 +120,7 @@ pub(crate) fn insert(conn: &Connection, s: &Session) -> rusqlite::Result<()> {
 impl Central {
     /// The session with this id.
     pub fn session(&self, id: &SessionId) -> Result<Option<Session>> {
-        self.one("read the session", select!("WHERE id = ?1"), [id], session)
+        self.get("WHERE id = ?1", [id])
     }
 
     /// The newest active session of exactly this chat and thread.
@@ -194,8 +169,8 @@ impl Central {
     /// Some sessions, the newest first.
     pub fn sessions(&self, limit: usize, offset: usize) -> Result<Vec<Session>> {
         let sized = |n| i64::try_from(n).unwrap_or(i64::MAX);
-        let sql = select!("ORDER BY created_at DESC, id DESC LIMIT ?1 OFFSET ?2");
-        self.list("sessions", sql, params![sized(limit), sized(offset)], session)
+        let rest = "ORDER BY created_at DESC, id DESC LIMIT ?1 OFFSET ?2";
+        self.all(rest, params![sized(limit), sized(offset)])
     }
 
     /// Some of those that are meant, the newest first.
@@ -206,29 +181,22 @@ impl Central {
         offset: usize,
     ) -> Result<Vec<Session>> {
         let sized = |n| i64::try_from(n).unwrap_or(i64::MAX);
-        let sql = select!(
+        let rest =
             "WHERE (?1 IS NULL OR agent_group_id = ?1) AND (?2 IS NULL OR messaging_group_id = ?2)
                AND (?3 IS NULL OR (COALESCE(status, 'active') = 'active') = ?3)
-             ORDER BY created_at DESC, id DESC LIMIT ?4 OFFSET ?5"
-        );
+             ORDER BY created_at DESC, id DESC LIMIT ?4 OFFSET ?5";
         let values = params![only.agent, only.chat, only.active, sized(limit), sized(offset)];
-        self.list("sessions", sql, values, session)
-    }
-
-    pub(crate) fn session_rows(&self) -> Result<Vec<Result<Session, BrokenRow>>> {
-        self.rows("sessions", select!("ORDER BY created_at, id"), [], session)
+        self.all(rest, values)
     }
 
     /// Every session of an agent, closed ones too.
     pub fn sessions_of_agent(&self, agent: &AgentId) -> Result<Vec<Session>> {
-        let sql = select!("WHERE agent_group_id = ?1 ORDER BY created_at DESC, id DESC");
-        self.list("sessions", sql, [agent], session)
+        self.all("WHERE agent_group_id = ?1 ORDER BY created_at DESC, id DESC", [agent])
     }
 
     /// The sessions whose boxes run, or were running when we last knew.
     pub fn live_sessions(&self) -> Result<Vec<Session>> {
-        let sql = select!("WHERE container_status <> 'stopped' ORDER BY created_at, id");
-        self.list("sessions", sql, [], session)
+        self.all("WHERE container_status <> 'stopped' ORDER BY created_at, id", [])
     }
 
     /// How many sessions there are.

@@ -2,6 +2,7 @@
 //! far its outbox was read (`session_cursors`), boxes that would not start (`wake_failures`), boxes that
 //! run (`boxes`), files not to be touched (`quarantine`). And the install's `settings`.
 
+use crate::stored::{Stored as _, at};
 use crate::{Central, Result, TEXT_BYTES_MAX, at_ms, clip, one};
 use nanoclaw_contract::ids::SessionId;
 use nanoclaw_contract::time::{Timestamp, iso, parse};
@@ -21,28 +22,30 @@ pub fn wake_backoff(count: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(2u32.saturating_pow(count - 2)).min(BACKOFF_MAX)
 }
 
-/// A box that would not start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WakeFailure {
-    /// How often in a row.
-    pub count: u32,
-    /// Not again before this time.
-    pub next_at: Timestamp,
-    /// Why.
-    pub last_error: String,
+stored! {
+    /// A box that would not start.
+    WakeFailure = "wake_failures" {
+        /// How often in a row.
+        count: u32,
+        /// Not again before this time.
+        next_at: Timestamp => at,
+        /// Why.
+        last_error: String,
+    }
 }
 
-/// A box that runs, or ran when we last knew.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BoxRow {
-    /// Whose.
-    pub session: SessionId,
-    /// What its driver calls it.
-    pub name: String,
-    /// Which driver.
-    pub driver: String,
-    /// Since when.
-    pub started_at: String,
+stored! {
+    /// A box that runs, or ran when we last knew.
+    BoxRow = "boxes" {
+        /// Whose.
+        session: SessionId = "session_id",
+        /// What its driver calls it.
+        name: String,
+        /// Which driver.
+        driver: String,
+        /// Since when.
+        started_at: String,
+    }
 }
 
 impl Central {
@@ -118,22 +121,16 @@ impl Central {
 
     /// The failures in a row, if the box would not start.
     pub fn wake_failure(&self, session: &SessionId) -> Result<Option<WakeFailure>> {
-        let sql = "SELECT count, next_at, last_error FROM wake_failures
-                   WHERE session_id = ?1";
-        self.one("read the failed starts", sql, [session], |r| {
-            Ok(WakeFailure { count: r.get(0)?, next_at: at_ms(r.get(1)?), last_error: r.get(2)? })
-        })
+        self.get("WHERE session_id = ?1", [session])
     }
 
     /// Every session whose box would not start.
     pub fn wake_failures(&self) -> Result<Vec<(SessionId, WakeFailure)>> {
-        let sql = "SELECT session_id, count, next_at, last_error FROM wake_failures
-                   ORDER BY next_at, session_id";
-        self.list("wake_failures", sql, [], |r| {
-            let (id, count, next_at) = (r.get(0)?, r.get(1)?, at_ms(r.get(2)?));
-            let last_error = r.get(3)?;
-            Ok((id, WakeFailure { count, next_at, last_error }))
-        })
+        let sql = format!(
+            "SELECT {}, session_id FROM wake_failures ORDER BY next_at, session_id",
+            WakeFailure::COLUMNS
+        );
+        self.list("wake_failures", &sql, [], |r| Ok((r.get("session_id")?, WakeFailure::read(r)?)))
     }
 
     /// Stops touching the session's files until somebody looked at them.
@@ -189,15 +186,7 @@ impl Central {
 
     /// The boxes that run, or ran when we last knew.
     pub fn boxes(&self) -> Result<Vec<BoxRow>> {
-        let sql = "SELECT session_id, name, driver, started_at FROM boxes ORDER BY started_at, session_id";
-        self.list("boxes", sql, [], |r| {
-            Ok(BoxRow {
-                session: r.get(0)?,
-                name: r.get(1)?,
-                driver: r.get(2)?,
-                started_at: r.get(3)?,
-            })
-        })
+        self.all("ORDER BY started_at, session_id", [])
     }
 
     /// When the session's box was started, if one runs.

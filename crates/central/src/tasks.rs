@@ -1,43 +1,46 @@
 //! Which tasks there are, over all sessions (`tasks`): an index of what lies in the inboxes.
 
-use crate::{Central, Result, TEXT_BYTES_MAX, at_ms, clip};
+use crate::stored::maybe_at;
+use crate::{Central, Result, TEXT_BYTES_MAX, clip};
 use nanoclaw_contract::content::Missed;
 use nanoclaw_contract::ids::{AgentId, MessageId, SessionId};
 use nanoclaw_contract::message::InStatus;
 use nanoclaw_contract::time::Timestamp;
-use rusqlite::{Row, params};
+use rusqlite::params;
 
-/// A live task.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct TaskEntry {
-    /// What it is called by.
-    pub id: MessageId,
-    /// Where it runs.
-    #[serde(rename = "session_id")]
-    pub session: SessionId,
-    /// Whose it is.
-    #[serde(rename = "agent_group_id")]
-    pub agent: AgentId,
-    /// The session that scheduled it, if it runs in one of its own.
-    pub origin: Option<SessionId>,
-    /// Pending or paused.
-    pub status: InStatus,
-    /// When it runs next.
-    pub next_at: Option<Timestamp>,
-    /// Its cron expression.
-    pub recurrence: Option<String>,
-    /// The zone of that, if it is not the install's.
-    pub timezone: Option<String>,
-    /// What becomes of missed runs.
-    pub missed: Option<Missed>,
-    /// Whether a program decides.
-    pub script: bool,
-    /// Failures in a row.
-    pub fails: u32,
-    /// Why it paused itself.
-    pub why: Option<String>,
-    /// The beginning of what to do.
-    pub prompt: String,
+stored! {
+    /// A live task.
+    #[derive(serde::Serialize)]
+    TaskEntry = "tasks" {
+        /// What it is called by.
+        id: MessageId = "series_id",
+        /// Where it runs.
+        #[serde(rename = "session_id")]
+        session: SessionId = "session_id",
+        /// Whose it is.
+        #[serde(rename = "agent_group_id")]
+        agent: AgentId = "agent_group_id",
+        /// The session that scheduled it, if it runs in one of its own.
+        origin: Option<SessionId> = "origin_session_id",
+        /// Pending or paused.
+        status: InStatus,
+        /// When it runs next.
+        next_at: Option<Timestamp> => maybe_at,
+        /// Its cron expression.
+        recurrence: Option<String>,
+        /// The zone of that, if it is not the install's.
+        timezone: Option<String>,
+        /// What becomes of missed runs.
+        missed: Option<Missed>,
+        /// Whether a program decides.
+        script: bool,
+        /// Failures in a row.
+        fails: u32,
+        /// Why it paused itself.
+        why: Option<String>,
+        /// The beginning of what to do.
+        prompt: String,
+    }
 }
 
 /// Which tasks are meant; what is absent does not matter.
@@ -51,26 +54,8 @@ pub struct TaskFilter<'a> {
     pub session: Option<&'a SessionId>,
 }
 
-fn entry(r: &Row<'_>) -> rusqlite::Result<TaskEntry> {
-    Ok(TaskEntry {
-        session: r.get(0)?,
-        id: r.get(1)?,
-        agent: r.get(2)?,
-        origin: r.get(3)?,
-        status: r.get(4)?,
-        next_at: r.get::<_, Option<i64>>(5)?.map(at_ms),
-        recurrence: r.get(6)?,
-        timezone: r.get(7)?,
-        missed: r.get(8)?,
-        script: r.get(9)?,
-        fails: r.get(10)?,
-        why: r.get(11)?,
-        prompt: r.get(12)?,
-    })
-}
-
 /// Holds only what is asked for, so that an index is used: this is read at the end of every run.
-pub(crate) fn sql_for(which: &TaskFilter<'_>) -> String {
+pub(crate) fn rest_for(which: &TaskFilter<'_>) -> String {
     let asked = [
         which.id.map(|_| "series_id = ?1"),
         which.agent.map(|_| "agent_group_id = ?2"),
@@ -78,11 +63,7 @@ pub(crate) fn sql_for(which: &TaskFilter<'_>) -> String {
     ];
     let asked: Vec<_> = asked.into_iter().flatten().collect();
     let filter = if asked.is_empty() { "1".to_owned() } else { asked.join(" AND ") };
-    format!(
-        "SELECT session_id, series_id, agent_group_id, origin_session_id, status, next_at, recurrence, timezone,
-           missed, script, fails, why, prompt
-         FROM tasks WHERE {filter} ORDER BY next_at IS NULL, next_at, series_id LIMIT ?4 OFFSET ?5"
-    )
+    format!("WHERE {filter} ORDER BY next_at IS NULL, next_at, series_id LIMIT ?4 OFFSET ?5")
 }
 
 impl Central {
@@ -95,7 +76,7 @@ impl Central {
     ) -> Result<Vec<TaskEntry>> {
         let sized = |n| i64::try_from(n).unwrap_or(i64::MAX);
         let params = params![which.id, which.agent, which.session, sized(limit), sized(offset)];
-        self.list("tasks", &sql_for(which), params, entry)
+        self.all(&rest_for(which), params)
     }
 
     /// The tasks of one session called `series`, or all of them, are now these.

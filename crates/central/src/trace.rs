@@ -5,7 +5,7 @@
 use crate::{Central, Error, Result, TEXT_BYTES_MAX, clip};
 use nanoclaw_contract::ids::{MessageId, OutId, SessionId};
 use nanoclaw_contract::time::{Timestamp, iso};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, params};
 
 /// Most steps that are told of one message.
 const STEPS_MAX: i64 = 1000;
@@ -21,35 +21,25 @@ pub struct TraceIds<'a> {
     pub out: Option<&'a OutId>,
 }
 
-/// One step.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct TraceRow {
-    /// Its number; later steps have higher ones.
-    pub id: i64,
-    /// When.
-    pub at: String,
-    /// The inbound message.
-    pub message: Option<String>,
-    /// The session.
-    pub session: Option<String>,
-    /// The outbound message.
-    pub out: Option<String>,
-    /// Which step.
-    pub step: String,
-    /// What happened, for people.
-    pub detail: String,
-}
-
-fn row(r: &Row<'_>) -> rusqlite::Result<TraceRow> {
-    Ok(TraceRow {
-        id: r.get(0)?,
-        at: r.get(1)?,
-        message: r.get(2)?,
-        session: r.get(3)?,
-        out: r.get(4)?,
-        step: r.get(5)?,
-        detail: r.get(6)?,
-    })
+stored! {
+    /// One step.
+    #[derive(serde::Serialize)]
+    TraceRow = "trace" {
+        /// Its number; later steps have higher ones.
+        id: i64,
+        /// When.
+        at: String,
+        /// The inbound message.
+        message: Option<String> = "message_id",
+        /// The session.
+        session: Option<String> = "session_id",
+        /// The outbound message.
+        out: Option<String> = "out_id",
+        /// Which step.
+        step: String,
+        /// What happened, for people.
+        detail: String,
+    }
 }
 
 fn insert(
@@ -110,18 +100,16 @@ impl Central {
         }
         // Ranges rather than LIKE: they use the index, and % in an id is a plain character. ';' is the
         // character after ':'.
-        let exact = "SELECT id, at, message_id, session_id, out_id, step, detail FROM trace
-                     WHERE message_id = ?1 OR out_id = ?1
+        let exact = "WHERE message_id = ?1 OR out_id = ?1
                        OR (message_id > ?1 || ':' AND message_id < ?1 || ';')
                      ORDER BY id LIMIT ?2";
-        let found = self.list("trace", exact, params![id, STEPS_MAX], row)?;
+        let found = self.all(exact, params![id, STEPS_MAX])?;
         if !found.is_empty() {
             return Ok(found);
         }
-        let prefix = "SELECT id, at, message_id, session_id, out_id, step, detail FROM trace
-                      WHERE message_id >= ?1 AND message_id < ?1 || char(1114111)
+        let prefix = "WHERE message_id >= ?1 AND message_id < ?1 || char(1114111)
                       ORDER BY id LIMIT ?2";
-        self.list("trace", prefix, params![id, STEPS_MAX], row)
+        self.all(prefix, params![id, STEPS_MAX])
     }
 
     /// Forgets the oldest steps beyond this many; says how many.

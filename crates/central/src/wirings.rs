@@ -8,7 +8,7 @@ use crate::{BrokenRow, Central, Error, Result, one};
 use nanoclaw_contract::ids::{AgentId, ChatId, ThreadId, WiringId};
 use nanoclaw_contract::time::{Timestamp, iso};
 use nanoclaw_contract::words;
-use rusqlite::{Row, params};
+use rusqlite::params;
 
 words! {
     /// When an agent answers.
@@ -45,77 +45,48 @@ words! {
     }
 }
 
-/// A wiring.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wiring {
-    /// Its id.
-    pub id: WiringId,
-    /// Where the agent listens.
-    pub chat: ChatId,
-    /// Which agent.
-    pub agent: AgentId,
-    /// How the chat is cut into sessions.
-    pub session_mode: SessionMode,
-    /// Higher is asked first.
-    pub priority: i64,
-    /// When it answers; none: never.
-    pub engage_mode: Option<EngageMode>,
-    /// The regular expression of [`EngageMode::Pattern`]; none and `.` fit everything.
-    pub engage_pattern: Option<String>,
-    /// Whom it answers.
-    pub sender_scope: SenderScope,
-    /// What becomes of the other messages.
-    pub ignored: IgnoredPolicy,
-    /// Whether its answers are shown while they are being said.
-    pub previews: bool,
-    /// When it was made.
-    pub created_at: String,
-}
-
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT id, messaging_group_id, agent_group_id, COALESCE(session_mode, 'shared'),
-               COALESCE(priority, 0), engage_mode, engage_pattern, COALESCE(sender_scope, 'known'),
-               COALESCE(ignored_message_policy, 'drop'), created_at, stream_previews
-             FROM messaging_group_agents ",
-            $rest
-        )
-    };
-}
-
-fn wiring(r: &Row<'_>) -> rusqlite::Result<Wiring> {
-    Ok(Wiring {
-        id: r.get(0)?,
-        chat: r.get(1)?,
-        agent: r.get(2)?,
-        session_mode: r.get(3)?,
-        priority: r.get(4)?,
-        engage_mode: r.get(5)?,
-        engage_pattern: r.get(6)?,
-        sender_scope: r.get(7)?,
-        ignored: r.get(8)?,
-        created_at: r.get(9)?,
-        previews: r.get(10)?,
-    })
+stored! {
+    /// A wiring.
+    Wiring = "messaging_group_agents" {
+        /// Its id.
+        id: WiringId,
+        /// Where the agent listens.
+        chat: ChatId = "messaging_group_id",
+        /// Which agent.
+        agent: AgentId = "agent_group_id",
+        /// How the chat is cut into sessions.
+        session_mode: SessionMode = "COALESCE(session_mode, 'shared')",
+        /// Higher is asked first.
+        priority: i64 = "COALESCE(priority, 0)",
+        /// When it answers; none: never.
+        engage_mode: Option<EngageMode>,
+        /// The regular expression of [`EngageMode::Pattern`]; none and `.` fit everything.
+        engage_pattern: Option<String>,
+        /// Whom it answers.
+        sender_scope: SenderScope = "COALESCE(sender_scope, 'known')",
+        /// What becomes of the other messages.
+        ignored: IgnoredPolicy = "COALESCE(ignored_message_policy, 'drop')",
+        /// Whether its answers are shown while they are being said.
+        previews: bool = "stream_previews",
+        /// When it was made.
+        created_at: String,
+    }
 }
 
 impl Central {
     /// The wirings of a chat, in the order in which they are asked.
     pub fn wirings_of_chat(&self, chat: &ChatId) -> Result<Vec<Result<Wiring, BrokenRow>>> {
-        let sql = select!("WHERE messaging_group_id = ?1 ORDER BY priority DESC, created_at, id");
-        self.rows("messaging_group_agents", sql, [chat], wiring)
+        self.each("WHERE messaging_group_id = ?1 ORDER BY priority DESC, created_at, id", [chat])
     }
 
     /// Every wiring, by chat.
     pub fn wirings(&self) -> Result<Vec<Result<Wiring, BrokenRow>>> {
-        let sql = select!("ORDER BY messaging_group_id, priority DESC, created_at, id");
-        self.rows("messaging_group_agents", sql, [], wiring)
+        self.each("ORDER BY messaging_group_id, priority DESC, created_at, id", [])
     }
 
     /// The wiring with this id.
     pub fn wiring(&self, id: &WiringId) -> Result<Option<Wiring>> {
-        self.one("read the wiring", select!("WHERE id = ?1"), [id], wiring)
+        self.get("WHERE id = ?1", [id])
     }
 
     /// Changes when the agent of a wiring answers; false if there is no such wiring.
