@@ -3,7 +3,7 @@
 //! ```text
 //! begin_attempt ─▶ pending ─▶ sent
 //!                  │  ▲  └──▶ rejected   the platform will never take it
-//!       finish_retry  │ └───▶ dead       given up; revive brings it back
+//!    finish_attempt   │ └───▶ dead       given up; revive brings it back
 //!                  └──┘
 //! ```
 //!
@@ -28,6 +28,42 @@ words! {
         Rejected = "rejected",
         /// It was given up.
         Dead = "dead",
+    }
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The platform has it, under this id.
+    Sent(Option<PlatformMessageId>),
+    /// It failed, for this reason, and is tried again, not before this time.
+    Retry(Timestamp, String),
+    /// Its channel takes nothing for now: it is tried again as if for the first time.
+    Wait(Timestamp, String),
+    /// The platform will never take it.
+    Rejected(String),
+    /// It is given up.
+    Dead(String),
+}
+
+impl Ended {
+    /// The state, the next time, the platform's id, the error.
+    pub(crate) fn columns(
+        &self,
+    ) -> (DeliveryState, Option<i64>, Option<&PlatformMessageId>, Option<String>) {
+        let because = |why: &String| Some(clip(why, TEXT_BYTES_MAX));
+        match self {
+            Self::Sent(id) => (DeliveryState::Sent, None, id.as_ref(), None),
+            Self::Retry(at, why) | Self::Wait(at, why) => {
+                (DeliveryState::Pending, Some(at.as_millisecond()), None, because(why))
+            }
+            Self::Rejected(why) => (DeliveryState::Rejected, None, None, because(why)),
+            Self::Dead(why) => (DeliveryState::Dead, None, None, because(why)),
+        }
+    }
+
+    pub(crate) fn is_wait(&self) -> bool {
+        matches!(self, Self::Wait(..))
     }
 }
 
@@ -99,88 +135,27 @@ impl Central {
         })
     }
 
-    /// The platform has it.
-    pub fn finish_sent(
+    /// Records how the attempt ended.
+    pub fn finish_attempt(
         &self,
         session: &SessionId,
         out: &OutId,
-        platform_message_id: Option<&PlatformMessageId>,
+        end: &Ended,
         now: Timestamp,
     ) -> Result<()> {
+        let (state, next_at, id, error) = end.columns();
         let changed = self.run(
             "record the delivery",
-            "UPDATE deliveries SET state = 'sent', next_at = NULL, last_error = NULL, last_at = ?4,
-               platform_message_id = COALESCE(?3, platform_message_id)
-             WHERE session_id = ?1 AND out_id = ?2",
-            params![session, out, platform_message_id, now.as_millisecond()],
+            "UPDATE deliveries SET state = ?3, next_at = ?4, last_error = ?6, last_at = ?7,
+               platform_message_id = COALESCE(?5, platform_message_id),
+               first_at = CASE WHEN ?8 THEN ?7 ELSE first_at END
+             WHERE session_id = ?1 AND out_id = ?2 AND (state = 'pending' OR ?3 = 'sent')",
+            params![session, out, state, next_at, id, error, now.as_millisecond(), end.is_wait()],
         )?;
-        known(changed, session, out)
-    }
-
-    /// It failed and is tried again, not before `next_at`.
-    pub fn finish_retry(
-        &self,
-        session: &SessionId,
-        out: &OutId,
-        next_at: Timestamp,
-        error: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.finish((session, out), DeliveryState::Pending, Some(next_at), error, now)
-    }
-
-    /// Its channel takes nothing for now: it is tried again at `next_at`, and as if for the first time.
-    pub fn finish_wait(
-        &self,
-        session: &SessionId,
-        out: &OutId,
-        next_at: Timestamp,
-        error: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.finish_retry(session, out, next_at, error, now)?;
-        let sql = "UPDATE deliveries SET first_at = ?3 WHERE session_id = ?1 AND out_id = ?2";
-        self.run("let it wait", sql, params![session, out, now.as_millisecond()]).map(drop)
-    }
-
-    /// The platform will never take it.
-    pub fn finish_rejected(
-        &self,
-        session: &SessionId,
-        out: &OutId,
-        error: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.finish((session, out), DeliveryState::Rejected, None, error, now)
-    }
-
-    /// It is given up.
-    pub fn finish_dead(
-        &self,
-        session: &SessionId,
-        out: &OutId,
-        error: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        self.finish((session, out), DeliveryState::Dead, None, error, now)
-    }
-
-    fn finish(
-        &self,
-        (session, out): (&SessionId, &OutId),
-        state: DeliveryState,
-        next_at: Option<Timestamp>,
-        error: &str,
-        now: Timestamp,
-    ) -> Result<()> {
-        let next = next_at.map(Timestamp::as_millisecond);
-        let changed = self.run(
-            "record the failed attempt",
-            "UPDATE deliveries SET state = ?3, next_at = ?4, last_error = ?5, last_at = ?6
-             WHERE session_id = ?1 AND out_id = ?2 AND state = 'pending'",
-            params![session, out, state, next, clip(error, TEXT_BYTES_MAX), now.as_millisecond()],
-        )?;
-        known(changed, session, out)
+        if changed == 1 {
+            return Ok(());
+        }
+        Err(Error::Refused(format!("no attempt at message {out} of {session} is under way")))
     }
 
     /// What became of this message, if it was ever tried.
@@ -254,11 +229,4 @@ impl Central {
                      ORDER BY rowid LIMIT 1), (SELECT MAX(rowid) + 1 FROM deliveries))";
         self.run("prune the deliveries", sql, [before.as_millisecond()])
     }
-}
-
-fn known(changed: usize, session: &SessionId, out: &OutId) -> Result<()> {
-    if changed == 1 {
-        return Ok(());
-    }
-    Err(Error::Refused(format!("no attempt at message {out} of {session} is under way")))
 }

@@ -36,10 +36,10 @@ pub use agents::{Agent, AgentConfig, CliScope, FOLDER_BYTES_MAX, is_folder_name}
 pub use approvals::{Approval, ApprovalStatus, Card, NewApproval, Opened, Vote, Voted};
 pub use changes::{AgentLimits, AgentTools, BoxParts, Build};
 pub use chats::{Chat, ChatKind, UnknownSenderPolicy};
-pub use deliveries::{Delivery, DeliveryState};
+pub use deliveries::{Delivery, DeliveryState, Ended};
 pub use destinations::{DestinationRow, DestinationTarget, destination_name};
 pub use drops::{DropRow, Dropped};
-pub use mail::{Mail, MailEnd, NewMail};
+pub use mail::{Mail, NewMail};
 pub use pairings::Pairing;
 pub use people::{DmRow, MemberRow, Role, RoleRow, User};
 pub use previews::Previewed;

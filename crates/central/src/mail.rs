@@ -1,7 +1,7 @@
 //! What the host itself says, on its way to a chat (`mail`): in order per address, once per key.
 
 use crate::stored::{address, at, lenient};
-use crate::{Central, DeliveryState, Error, Result, TEXT_BYTES_MAX, at_ms, clip, one};
+use crate::{Central, DeliveryState, Ended, Error, Result, at_ms, one};
 use nanoclaw_contract::ids::{Address, ChannelType, PlatformMessageId};
 use nanoclaw_contract::time::Timestamp;
 use rusqlite::{Connection, Row, params};
@@ -44,37 +44,6 @@ pub struct NewMail {
     pub to: Address,
     /// What it says.
     pub body: String,
-}
-
-/// How an attempt at a line ended.
-#[derive(Debug, Clone, Copy)]
-pub enum MailEnd<'a> {
-    /// The platform has it, under this id.
-    Sent(Option<&'a PlatformMessageId>),
-    /// It is tried again.
-    Retry {
-        /// Not before this time.
-        at: Timestamp,
-        /// What happened.
-        why: &'a str,
-    },
-    /// Its channel takes nothing for now: it is tried again as if for the first time.
-    Wait {
-        /// Not before this time.
-        at: Timestamp,
-        /// What happened.
-        why: &'a str,
-    },
-    /// The platform will never take it.
-    Rejected {
-        /// What it said.
-        why: &'a str,
-    },
-    /// It is given up.
-    Dead {
-        /// What happened last.
-        why: &'a str,
-    },
 }
 
 /// Writes a line; false if its key was used before.
@@ -140,30 +109,15 @@ impl Central {
     }
 
     /// Records how an attempt ended.
-    pub fn finish_mail(&self, key: &str, end: &MailEnd<'_>, now: Timestamp) -> Result<()> {
-        let (state, next_at, id, error) = match end {
-            MailEnd::Sent(id) => (DeliveryState::Sent, None, *id, None),
-            MailEnd::Retry { at, why } | MailEnd::Wait { at, why } => {
-                (DeliveryState::Pending, Some(*at), None, Some(*why))
-            }
-            MailEnd::Rejected { why } => (DeliveryState::Rejected, None, None, Some(*why)),
-            MailEnd::Dead { why } => (DeliveryState::Dead, None, None, Some(*why)),
-        };
+    pub fn finish_mail(&self, key: &str, end: &Ended, now: Timestamp) -> Result<()> {
+        let (state, next_at, id, error) = end.columns();
         self.run(
             "record the attempt",
             "UPDATE mail SET state = ?2, next_at = COALESCE(?3, next_at), last_at = ?6, last_error = ?5,
                platform_message_id = COALESCE(?4, platform_message_id),
                first_at = CASE WHEN ?7 THEN ?6 ELSE first_at END
              WHERE key = ?1 AND state = 'pending'",
-            params![
-                key,
-                state,
-                next_at.map(Timestamp::as_millisecond),
-                id,
-                error.map(|e| clip(e, TEXT_BYTES_MAX)),
-                now.as_millisecond(),
-                matches!(end, MailEnd::Wait { .. })
-            ],
+            params![key, state, next_at, id, error, now.as_millisecond(), end.is_wait()],
         )
         .map(drop)
     }

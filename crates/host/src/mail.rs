@@ -5,9 +5,9 @@
 //! the same key.
 
 use crate::dispatch::Outcome;
-use crate::outbound::{SEND_MAX, again, wait};
+use crate::outbound::SEND_MAX;
 use crate::{Host, HostError, approvals, blocking, fault, lock};
-use nanoclaw_central::{DeliveryState, Mail, MailEnd, NewMail};
+use nanoclaw_central::{DeliveryState, Ended, Mail, NewMail};
 use nanoclaw_channel::{Body, Outgoing, Question};
 use nanoclaw_contract::ids::{Address, PlatformMessageId};
 use serde::{Deserialize, Serialize};
@@ -175,17 +175,9 @@ async fn send_next(host: &Arc<Host>, to: &Address) -> Result<bool, HostError> {
     let h = host.clone();
     blocking(move || {
         let (now, key) = (h.clock.now(), &line.key);
-        let end = match &outcome {
-            Outcome::Sent(id) => MailEnd::Sent(id.as_ref()),
-            Outcome::Rejected { why } | Outcome::Refused { why } => MailEnd::Rejected { why },
-            Outcome::Wait { why } => MailEnd::Wait { at: wait(attempt, now), why },
-            Outcome::Retry { after, why } => match again(attempt, first_at, now, *after) {
-                Some(at) => MailEnd::Retry { at, why },
-                None => MailEnd::Dead { why },
-            },
-        };
+        let end = outcome.end(attempt, first_at, now);
         h.central.finish_mail(key, &end, now)?;
-        if let MailEnd::Rejected { why } | MailEnd::Dead { why } = end {
+        if let Ended::Rejected(why) | Ended::Dead(why) = &end {
             tracing::warn!(key, why, "a line of the host was not delivered");
             approvals::card_lost(&h, key, why)?;
         }

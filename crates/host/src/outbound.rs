@@ -8,13 +8,13 @@ use crate::authorize::{self, Destinations, Verdict};
 use crate::dispatch::{Outcome, Ready};
 use crate::session::Files;
 use crate::{Host, HostError, blocking, fault, lock, tasks};
-use nanoclaw_central::{Delivery, DeliveryState, Session};
+use nanoclaw_central::{Delivery, DeliveryState, Ended, Session};
 use nanoclaw_contract::content::Out;
-use nanoclaw_contract::ids::{Address, MessageId, SessionId};
+use nanoclaw_contract::ids::{Address, MessageId, OutId, PlatformMessageId, SessionId};
 use nanoclaw_contract::inbox::Settled;
 use nanoclaw_contract::message::{AckStatus, DeliveredStatus, OutRow};
 use nanoclaw_contract::outbox::{Found, OutboxReader};
-use nanoclaw_contract::time::Timestamp;
+use nanoclaw_contract::time::{Timestamp, iso};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,6 +39,7 @@ const READ_MAX: Duration = Duration::from_secs(10);
 pub(crate) const SEND_MAX: Duration = Duration::from_secs(60);
 /// How long a message is tried.
 const TRY_FOR: Duration = Duration::from_secs(24 * 3600);
+const RETRY_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -230,7 +231,7 @@ struct Pass<'a> {
 /// What is known about a row before it is sent.
 enum Standing {
     /// It ended before; only inbound.db does not know yet, or not even that.
-    Over(Option<DeliveredStatus>, Option<nanoclaw_contract::ids::PlatformMessageId>),
+    Over(Option<DeliveredStatus>, Option<PlatformMessageId>),
     /// Not before this time.
     NotYet(Timestamp),
     /// This is the n-th attempt, and it is recorded.
@@ -282,7 +283,7 @@ impl<'a> Pass<'a> {
         match self.standing(row).await? {
             Standing::Over(None, _) => Ok(true),
             Standing::Over(Some(status), platform_id) => {
-                self.settled.push(Settled { id: row.id.clone(), status, platform_id });
+                self.settle(row.id.clone(), status, platform_id);
                 Ok(true)
             }
             Standing::NotYet(at) => {
@@ -390,112 +391,63 @@ impl<'a> Pass<'a> {
         first_at: Timestamp,
         outcome: Outcome,
     ) -> Result<bool, HostError> {
-        let now = self.host.clock.now();
         let (host, session, id) = (self.host.clone(), self.session.id.clone(), row.id.clone());
-        let reply = row.in_reply_to.clone();
-        match outcome {
-            Outcome::Sent(platform_id) => {
-                let platform = platform_id.clone();
-                blocking(move || {
-                    host.central.finish_sent(&session, &id, platform.as_ref(), now)?;
-                    host.trace(
-                        "delivered",
-                        reply.as_ref(),
-                        Some(&session),
-                        Some(&id),
-                        &format!("attempt {attempt}"),
-                    );
-                    Ok(())
-                })
-                .await?;
-                self.settled.push(Settled {
-                    id: row.id.clone(),
-                    status: DeliveredStatus::Delivered,
-                    platform_id,
-                });
+        let (reply, known) = (row.in_reply_to.clone(), matches!(outcome, Outcome::Refused { .. }));
+        let end = blocking(move || {
+            let now = host.clock.now();
+            let end = outcome.end(attempt, first_at, now);
+            host.central.finish_attempt(&session, &id, &end, now)?;
+            let (step, detail) = match &end {
+                Ended::Sent(_) => ("delivered", format!("attempt {attempt}")),
+                Ended::Retry(at, why) | Ended::Wait(at, why) => (
+                    "delivery failed",
+                    format!("attempt {attempt}, again after {}: {why}", iso(*at)),
+                ),
+                Ended::Rejected(why) if known => ("refused", why.clone()),
+                Ended::Rejected(why) => ("rejected", why.clone()),
+                Ended::Dead(why) => ("dead", why.clone()),
+            };
+            host.trace(step, reply.as_ref(), Some(&session), Some(&id), &detail);
+            Ok(end)
+        })
+        .await?;
+        match end {
+            Ended::Sent(platform_id) => {
+                self.settle(row.id.clone(), DeliveredStatus::Delivered, platform_id);
                 fault::point("host.attempt.outcome");
-                Ok(true)
             }
-            Outcome::Wait { why } => {
-                self.put_off(row, attempt, wait(attempt, now), why, true).await
+            Ended::Retry(at, _) | Ended::Wait(at, _) => {
+                self.blocked.insert(row.to.clone(), at);
+                self.later(at);
+                return Ok(false);
             }
-            Outcome::Retry { after, why } => match again(attempt, first_at, now, after) {
-                Some(at) => self.put_off(row, attempt, at, why, false).await,
-                None => self.give_up(row, "dead", &why).await,
-            },
-            Outcome::Rejected { why } => self.give_up(row, "rejected", &why).await,
-            Outcome::Refused { why } => self.give_up(row, "refused", &why).await,
+            Ended::Rejected(why) | Ended::Dead(why) => {
+                self.settle(row.id.clone(), DeliveredStatus::Failed, None);
+                if !known {
+                    self.mourn(row, &why).await?;
+                }
+            }
         }
+        Ok(true)
     }
 
-    /// ● It is tried again; `fresh`: as if for the first time.
-    async fn put_off(
+    fn settle(
         &mut self,
-        row: &OutRow,
-        attempt: u32,
-        at: Timestamp,
-        why: String,
-        fresh: bool,
-    ) -> Result<bool, HostError> {
-        let (host, session, id) = (self.host.clone(), self.session.id.clone(), row.id.clone());
-        let reply = row.in_reply_to.clone();
-        let now = host.clock.now();
-        let again = nanoclaw_contract::time::iso(at);
-        let detail = format!("attempt {attempt}, again after {again}: {why}");
-        blocking(move || {
-            if fresh {
-                host.central.finish_wait(&session, &id, at, &why, now)?;
-            } else {
-                host.central.finish_retry(&session, &id, at, &why, now)?;
-            }
-            host.trace("delivery failed", reply.as_ref(), Some(&session), Some(&id), &detail);
-            Ok(())
-        })
-        .await?;
-        self.blocked.insert(row.to.clone(), at);
-        self.later(at);
-        Ok(false)
+        id: OutId,
+        status: DeliveredStatus,
+        platform_id: Option<PlatformMessageId>,
+    ) {
+        self.settled.push(Settled { id, status, platform_id });
     }
 
-    /// The row will never arrive. Unless they know it already: one note to the agent, one in the chat, a dead letter for `ncl`.
-    async fn give_up(
-        &mut self,
-        row: &OutRow,
-        end: &'static str,
-        why: &str,
-    ) -> Result<bool, HostError> {
-        let now = self.host.clock.now();
-        let (host, session, id, reply, reason) = (
-            self.host.clone(),
-            self.session.id.clone(),
-            row.id.clone(),
-            row.in_reply_to.clone(),
-            why.to_owned(),
-        );
-        blocking(move || {
-            match end {
-                "dead" => host.central.finish_dead(&session, &id, &reason, now)?,
-                _ => host.central.finish_rejected(&session, &id, &reason, now)?,
-            }
-            host.trace(end, reply.as_ref(), Some(&session), Some(&id), &reason);
-            Ok(())
-        })
-        .await?;
-        self.settled.push(Settled {
-            id: row.id.clone(),
-            status: DeliveredStatus::Failed,
-            platform_id: None,
-        });
-        if end == "refused" {
-            return Ok(true);
-        }
+    /// The row will never arrive: one note to the agent, one in the chat, a dead letter for `ncl`.
+    async fn mourn(&self, row: &OutRow, why: &str) -> Result<(), HostError> {
         let text = format!("Message #{} was not delivered and will not be: {why}", row.seq);
-        self.host
-            .note_to_agent(self.session, self.files, &format!("undelivered-{}", row.id), &text)
-            .await?;
+        let key = format!("undelivered-{}", row.id);
+        self.host.note_to_agent(self.session, self.files, &key, &text).await?;
         let text = format!("⚠️ A message from the agent could not be delivered: {why}");
         self.host.notify_chat(self.session, row.id.as_str(), &text).await;
-        Ok(true)
+        Ok(())
     }
 
     async fn refuse_unreadable(
@@ -511,11 +463,7 @@ impl<'a> Pass<'a> {
         })
         .await?;
         if let Some(id) = &bad.id {
-            self.settled.push(Settled {
-                id: id.clone(),
-                status: DeliveredStatus::Failed,
-                platform_id: None,
-            });
+            self.settle(id.clone(), DeliveredStatus::Failed, None);
             let text =
                 format!("A message was not delivered because it cannot be read: {}", bad.why);
             self.host
@@ -570,21 +518,21 @@ impl<'a> Pass<'a> {
     }
 }
 
-/// When something is tried again whose n-th attempt failed; `None`: it was tried long enough.
-pub(crate) fn again(
-    attempt: u32,
-    first_at: Timestamp,
-    now: Timestamp,
-    after: Option<Duration>,
-) -> Option<Timestamp> {
-    let tried = Duration::try_from(now.duration_since(first_at)).unwrap_or_default();
-    let wait = after.unwrap_or_else(|| backoff(attempt)).max(Duration::from_millis(50));
-    (tried < TRY_FOR).then(|| now + wait)
-}
-
-/// When a channel that took nothing is tried again. When it is up, that comes sooner by itself.
-pub(crate) fn wait(attempt: u32, now: Timestamp) -> Timestamp {
-    now + backoff(attempt).min(WAIT_MAX)
+impl Outcome {
+    /// What it makes of the n-th attempt.
+    pub(crate) fn end(self, attempt: u32, first_at: Timestamp, now: Timestamp) -> Ended {
+        match self {
+            Self::Sent(id) => Ended::Sent(id),
+            Self::Rejected { why } | Self::Refused { why } => Ended::Rejected(why),
+            // When the channel is up, that comes sooner by itself.
+            Self::Wait { why } => Ended::Wait(now + backoff(attempt).min(WAIT_MAX), why),
+            Self::Retry { after, why } => {
+                let tried = Duration::try_from(now.duration_since(first_at)).unwrap_or_default();
+                let wait = after.unwrap_or_else(|| backoff(attempt)).max(RETRY_MIN);
+                if tried < TRY_FOR { Ended::Retry(now + wait, why) } else { Ended::Dead(why) }
+            }
+        }
+    }
 }
 
 /// How long to wait after the n-th failed attempt.

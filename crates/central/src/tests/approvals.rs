@@ -94,7 +94,7 @@ fn a_request_whose_last_card_is_lost_is_given_up() {
     central
         .open_approval(&request("a", 1), &[card("a", "boss"), card("a", "chief")], at(0))
         .unwrap();
-    let lost = MailEnd::Rejected { why: "no" };
+    let lost = Ended::Rejected("no".into());
     central.finish_mail("a:boss", &lost, at(1)).unwrap();
     assert_eq!(central.fail_undelivered("a:boss", "lost").unwrap(), []);
     central.finish_mail("a:chief", &lost, at(1)).unwrap();
@@ -165,15 +165,15 @@ fn lines_go_out_in_order_per_address_and_are_tried_again() {
     };
     assert_eq!(due(0), ["a1", "b1"]);
     assert_eq!(central.begin_mail("a1", at(1)).unwrap(), (1, at(1)));
-    central.finish_mail("a1", &MailEnd::Retry { at: at(500), why: "down" }, at(2)).unwrap();
+    central.finish_mail("a1", &Ended::Retry(at(500), "down".into()), at(2)).unwrap();
     assert_eq!((due(100), central.next_mail(at(100)).unwrap()), (vec!["b1".into()], Some(at(500))));
     assert_eq!(central.begin_mail("a1", at(500)).unwrap(), (2, at(1)));
-    let shown = id("shown-1");
-    central.finish_mail("a1", &MailEnd::Sent(Some(&shown)), at(501)).unwrap();
+    let shown: nanoclaw_contract::ids::PlatformMessageId = id("shown-1");
+    central.finish_mail("a1", &Ended::Sent(Some(shown.clone())), at(501)).unwrap();
     assert_eq!(central.mail("a1").unwrap().unwrap().platform_message_id, Some(shown));
     assert!(central.begin_mail("a1", at(502)).is_err(), "it is not sent again");
     assert_eq!(due(600), ["a2", "b1"]);
-    central.finish_mail("b1", &MailEnd::Dead { why: "gone" }, at(700)).unwrap();
+    central.finish_mail("b1", &Ended::Dead("gone".into()), at(700)).unwrap();
     assert_eq!(central.dead_mail().unwrap().len(), 1);
     assert_eq!(central.revive_mail(Some("b1"), at(800)).unwrap(), 1);
     assert_eq!(due(800), ["a2", "b1"]);

@@ -31,9 +31,9 @@ fn an_attempt_is_on_record_before_it_is_made() {
 fn what_was_sent_is_never_sent_again() {
     let c = home();
     attempt(&c, "o", 1, 1).unwrap();
-    c.finish_retry(&id("s"), &id("o"), at(50), "later", at(2)).unwrap();
+    c.finish_attempt(&id("s"), &id("o"), &Ended::Retry(at(50), "later".into()), at(2)).unwrap();
     attempt(&c, "o", 1, 50).unwrap();
-    c.finish_sent(&id("s"), &id("o"), Some(&id("p-1")), at(51)).unwrap();
+    c.finish_attempt(&id("s"), &id("o"), &Ended::Sent(Some(id("p-1"))), at(51)).unwrap();
     let d = of(&c, "o");
     assert_eq!(
         (d.state, d.platform_message_id, d.last_error),
@@ -41,8 +41,8 @@ fn what_was_sent_is_never_sent_again() {
     );
     assert!(refusal(attempt(&c, "o", 1, 60)).contains("not sent again"));
     // A late failure of an earlier attempt does not undo it.
-    refusal(c.finish_dead(&id("s"), &id("o"), "timeout", at(61)));
-    refusal(c.finish_retry(&id("s"), &id("o"), at(99), "timeout", at(61)));
+    refusal(c.finish_attempt(&id("s"), &id("o"), &Ended::Dead("timeout".into()), at(61)));
+    refusal(c.finish_attempt(&id("s"), &id("o"), &Ended::Retry(at(99), "timeout".into()), at(61)));
     assert_eq!(of(&c, "o").state, DeliveryState::Sent);
     assert_eq!(c.pending_deliveries(&id("s")).unwrap(), []);
     assert!(!c.revive(&id("s"), &id("o")).unwrap());
@@ -51,8 +51,14 @@ fn what_was_sent_is_never_sent_again() {
 #[test]
 fn an_outcome_without_attempt_refuses() {
     let c = home();
-    assert!(refusal(c.finish_sent(&id("s"), &id("o"), None, at(0))).contains("no attempt"));
-    assert!(refusal(c.finish_rejected(&id("s"), &id("o"), "x", at(0))).contains("no attempt"));
+    assert!(
+        refusal(c.finish_attempt(&id("s"), &id("o"), &Ended::Sent(None), at(0)))
+            .contains("no attempt")
+    );
+    assert!(
+        refusal(c.finish_attempt(&id("s"), &id("o"), &Ended::Rejected("x".into()), at(0)))
+            .contains("no attempt")
+    );
     let of_nobody = c.begin_attempt(&id("nobody"), &id("o"), 1, &address(None), at(0));
     assert!(refusal(of_nobody).contains("FOREIGN KEY"));
 }
@@ -62,7 +68,8 @@ fn retries_wait_in_order_and_come_when_the_channel_is_back() {
     let c = home();
     for (out, seq, next) in [("c", 5, 700), ("a", 1, 900), ("b", 3, 800)] {
         attempt(&c, out, seq, 0).unwrap();
-        c.finish_retry(&id("s"), &id(out), at(next), &"e".repeat(9000), at(1)).unwrap();
+        c.finish_attempt(&id("s"), &id(out), &Ended::Retry(at(next), "e".repeat(9000)), at(1))
+            .unwrap();
     }
     let order: Vec<_> =
         c.pending_deliveries(&id("s")).unwrap().into_iter().map(|d| d.out_id).collect();
@@ -79,9 +86,9 @@ fn dead_letters_are_listed_and_revived() {
     for (n, out) in ["a", "b", "c"].into_iter().enumerate() {
         attempt(&c, out, 1, n as i64).unwrap();
     }
-    c.finish_dead(&id("s"), &id("b"), "a day passed", at(9)).unwrap();
-    c.finish_dead(&id("s"), &id("a"), "a day passed", at(10)).unwrap();
-    c.finish_rejected(&id("s"), &id("c"), "too long", at(11)).unwrap();
+    c.finish_attempt(&id("s"), &id("b"), &Ended::Dead("a day passed".into()), at(9)).unwrap();
+    c.finish_attempt(&id("s"), &id("a"), &Ended::Dead("a day passed".into()), at(10)).unwrap();
+    c.finish_attempt(&id("s"), &id("c"), &Ended::Rejected("too long".into()), at(11)).unwrap();
     let dead: Vec<_> = c.dead_letters().unwrap().into_iter().map(|d| d.out_id).collect();
     assert_eq!(dead, [id::<OutId>("b"), id("a")]);
     assert!(refusal(attempt(&c, "a", 1, 20)).contains("settled"));
@@ -101,12 +108,18 @@ fn dead_letters_are_listed_and_revived() {
 fn a_wait_for_the_channel_is_not_counted_against_a_message() {
     let c = home();
     attempt(&c, "o", 1, 1).unwrap();
-    c.finish_wait(&id("s"), &id("o"), at(90), "the channel is broken", at(30)).unwrap();
+    c.finish_attempt(
+        &id("s"),
+        &id("o"),
+        &Ended::Wait(at(90), "the channel is broken".into()),
+        at(30),
+    )
+    .unwrap();
     let d = of(&c, "o");
     assert_eq!((d.state, d.next_at, d.first_at), (DeliveryState::Pending, Some(at(90)), at(30)));
     attempt(&c, "o", 1, 90).unwrap();
     assert_eq!(of(&c, "o").first_at, at(30));
-    c.finish_sent(&id("s"), &id("o"), Some(&id("p-1")), at(91)).unwrap();
+    c.finish_attempt(&id("s"), &id("o"), &Ended::Sent(Some(id("p-1"))), at(91)).unwrap();
     let said = c.sessions_that_said(&address(None), &id("p-1")).unwrap();
     assert_eq!(said, [(id("s"), 1)]);
     assert_eq!(c.sessions_that_said(&address(None), &id("p-2")).unwrap(), []);
