@@ -13,8 +13,10 @@
 //! Read next: [`supervisor`] for what the host uses, [`store`] for what a person sets; inside, `serve`
 //! (sessions), `head` (parsing), `proxy` (judging and rewriting), `upstream` (dialling).
 
+pub mod audit;
 mod head;
 mod proxy;
+pub mod scan;
 pub mod serve;
 mod socket;
 pub mod store;

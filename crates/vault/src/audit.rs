@@ -1,0 +1,321 @@
+//! The audit log: what went through the vault, what did not and why, in order and tied together.
+//!
+//! ```text
+//! request ─▶ Audit::begin ─▶ Record, filled in on the way ─ dropped at the end, however it ends ─▶ queue ─▶ audit.db
+//! ```
+//!
+//! A place in the queue is taken before a request goes on, so a record is never lost for want of room; when the
+//! file cannot be written for [`PATIENCE`], requests that need a secret are refused. A row holds no value of a
+//! secret and no body. Lost when the vault is killed: the rows of requests that were running.
+//!
+//! Read next: `log` for the file and its chain, [`crate::meter`] for tokens and money, which live in the same file.
+
+mod log;
+mod mask;
+
+pub use log::{Anchor, Checked, Reader, Row};
+pub use log::{Log, Spent};
+pub use mask::masked;
+
+use crate::VaultError;
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::fmt::Display;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// Name of the file in the vault's folder.
+pub const FILE: &str = "audit.db";
+const QUEUE: usize = 10_000;
+/// Rows in one transaction.
+const BATCH: usize = 512;
+const RETRY: Duration = Duration::from_secs(1);
+/// How long the file may fail before secrets are no longer used.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How often the chain's head is noted elsewhere and old rows go.
+const UPKEEP: Duration = Duration::from_secs(3600);
+
+/// Nothing can be noted, so nothing that must be noted may happen.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the vault cannot write its audit log, so no secret is used now. Ask the owner of this install to make room on \
+     its disk; then try again"
+)]
+pub struct Unavailable;
+
+/// One thing that happened.
+#[derive(Debug, Default, Clone, Serialize)]
+pub struct Entry {
+    /// "exchange", "tunnel", "websocket", "dns", "auth_failed", "alarm", "secret", "grant" …
+    pub kind: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub agent: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub host: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub port: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<std::net::IpAddr>,
+    /// As the box sent it, through [`masked`].
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub status: u16,
+    /// "allowed", or the code of the refusal.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub decision: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<String>,
+    /// Names of the secrets that were used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub up: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub down: u64,
+    /// To the head of the answer, and to the end.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub first_us: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub total_us: u64,
+    /// How often a secret was taken out of the answer.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub scrubbed: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub tokens: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+fn is_zero<N: Default + PartialEq>(n: &N) -> bool {
+    *n == N::default()
+}
+
+/// What the writer is given.
+#[derive(Debug)]
+pub enum Note {
+    Entry(Box<Entry>),
+    Spent(Spent),
+}
+
+type Stamped = (Timestamp, Note);
+type Failing = Arc<Mutex<Option<Instant>>>;
+
+/// The way into the log.
+#[derive(Clone)]
+pub struct Audit {
+    queue: mpsc::Sender<Stamped>,
+    failing: Failing,
+    now: fn() -> Timestamp,
+}
+
+impl Audit {
+    /// Opens the file and starts its writer, a thread that ends when the last of these is gone. `anchor` notes the
+    /// chain's head outside of the file.
+    pub fn start(
+        file: &Path,
+        key: [u8; 32],
+        now: fn() -> Timestamp,
+        anchor: impl Fn(&Anchor) + Send + 'static,
+    ) -> Result<Self, VaultError> {
+        let failed = |e: rusqlite::Error| VaultError::Refused(format!("{file:?}: {e}"));
+        let log = Log::open(file, key).map_err(failed)?;
+        Self::over(log, now, anchor)
+    }
+
+    fn over(
+        log: Log,
+        now: fn() -> Timestamp,
+        anchor: impl Fn(&Anchor) + Send + 'static,
+    ) -> Result<Self, VaultError> {
+        let (queue, notes) = mpsc::channel(QUEUE);
+        let failing = Failing::default();
+        let writer = Writer { log, notes, failing: Arc::clone(&failing), now, anchor };
+        std::thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(|| writer.run())
+            .map_err(|e| VaultError::io("starting the audit log's writer", e))?;
+        Ok(Self { queue, failing, now })
+    }
+
+    /// Whether a secret may be used: what happens with it can be noted.
+    pub fn writable(&self) -> Result<(), Unavailable> {
+        let since = *self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            Err(Unavailable)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes a place for what begins now, and waits for one if it must.
+    pub async fn begin(&self, entry: Entry) -> Result<Record, Unavailable> {
+        let place = tokio::time::timeout(PATIENCE, self.queue.clone().reserve_owned()).await;
+        let place = place.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?;
+        let entry = Box::new(entry);
+        Ok(Record { entry, began: Instant::now(), at: (self.now)(), place: Some(place) })
+    }
+
+    /// Notes what is over at once.
+    pub async fn write(&self, entry: Entry) -> Result<(), Unavailable> {
+        self.begin(entry).await.map(drop)
+    }
+
+    /// Notes tokens; these wait for a place on their own, the answer is over.
+    pub fn spent(&self, spent: Spent) {
+        let (queue, note) = (self.queue.clone(), ((self.now)(), Note::Spent(spent)));
+        if let Err(mpsc::error::TrySendError::Full(note)) = queue.try_send(note) {
+            tokio::spawn(async move { queue.send(note).await });
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        (self.now)()
+    }
+}
+
+/// A row that is being filled in; it is written when this is dropped.
+pub struct Record {
+    pub entry: Box<Entry>,
+    began: Instant,
+    at: Timestamp,
+    place: Option<mpsc::OwnedPermit<Stamped>>,
+}
+
+impl Record {
+    /// The head of the answer is there.
+    pub fn answered(&mut self, status: u16) {
+        self.entry.status = status;
+        self.entry.first_us = micros(self.began);
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.entry.total_us = micros(self.began);
+        if let Some(place) = self.place.take() {
+            drop(place.send((self.at, Note::Entry(std::mem::take(&mut self.entry)))));
+        }
+    }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+/// An answer's body with the record of its exchange, which ends with it.
+pub struct Recorded<B> {
+    body: B,
+    record: Record,
+    finish: Option<Finish>,
+}
+
+type Finish = Box<dyn FnOnce(&mut Entry) + Send + Sync>;
+
+impl<B> Recorded<B> {
+    /// `finish` fills in at the end what is known only then.
+    pub fn new(
+        body: B,
+        record: Record,
+        finish: impl FnOnce(&mut Entry) + Send + Sync + 'static,
+    ) -> Self {
+        Self { body, record, finish: Some(Box::new(finish)) }
+    }
+}
+
+impl<B> Drop for Recorded<B> {
+    fn drop(&mut self) {
+        if let Some(finish) = self.finish.take() {
+            finish(&mut self.record.entry);
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes, Error: Display> + Unpin> Body for Recorded<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let next = Pin::new(&mut self.body).poll_frame(cx);
+        let entry = &mut self.record.entry;
+        match &next {
+            Poll::Ready(Some(Ok(frame))) => {
+                entry.down += frame.data_ref().map_or(0, |data| data.len() as u64);
+            }
+            Poll::Ready(Some(Err(e))) => entry.error = Some(e.to_string()),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The thread that owns the file.
+struct Writer<A> {
+    log: Log,
+    notes: mpsc::Receiver<Stamped>,
+    failing: Failing,
+    now: fn() -> Timestamp,
+    anchor: A,
+}
+
+impl<A: Fn(&Anchor)> Writer<A> {
+    fn run(mut self) {
+        let mut batch = Vec::new();
+        let mut upkeep: Option<Instant> = None;
+        while self.notes.blocking_recv_many(&mut batch, BATCH) > 0 {
+            self.keep(&batch);
+            batch.clear();
+            if upkeep.is_none_or(|last| last.elapsed() >= UPKEEP) {
+                upkeep = Some(Instant::now());
+                if let Err(e) = self.log.trim((self.now)()) {
+                    tracing::warn!("audit log: old rows stay: {e}");
+                }
+                (self.anchor)(&self.log.head());
+            }
+        }
+        (self.anchor)(&self.log.head());
+    }
+
+    /// Tries until the file takes it: what waits behind is not lost, it only waits.
+    fn keep(&mut self, batch: &[Stamped]) {
+        while let Err(e) = self.log.append(batch) {
+            let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+            if failing.is_none() {
+                tracing::error!("the audit log cannot be written: {e}; free space on the disk");
+                *failing = Some(Instant::now());
+            }
+            drop(failing);
+            std::thread::sleep(RETRY);
+        }
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if failing.take().is_some() {
+            tracing::info!("the audit log is written again");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
