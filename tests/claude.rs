@@ -114,8 +114,11 @@ impl World {
     }
 
     fn driver(&self) -> anyhow::Result<Arc<dyn Driver>> {
-        let context =
-            DriverContext { state: self.rig.data().join("boxes"), image: compose::image() };
+        let context = DriverContext {
+            state: self.rig.data().join("boxes"),
+            image: compose::image(),
+            ..Default::default()
+        };
         compose::driver(&self.rig.run.driver, &context)
     }
 

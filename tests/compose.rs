@@ -115,7 +115,8 @@ pub fn driver(name: &str, context: &DriverContext) -> anyhow::Result<Arc<dyn Dri
 /// Starts a host in this process.
 pub async fn start(run: &Run) -> anyhow::Result<(Started, Arc<Supervisor>)> {
     let config = config(run);
-    let context = DriverContext { state: config.data.join("boxes"), image: image() };
+    let context =
+        DriverContext { state: config.data.join("boxes"), image: image(), ..Default::default() };
     let driver = driver(&run.driver, &context)?;
     let vault = Supervisor::start(SupervisorConfig {
         exe: vault_exe()?,

@@ -387,7 +387,8 @@ impl Drop for Rig {
 /// Ends every box of an install.
 #[tokio::main(flavor = "current_thread")]
 async fn end_boxes(run: &Run) -> anyhow::Result<()> {
-    let context = DriverContext { state: run.root.join("data/boxes"), image: image() };
+    let context =
+        DriverContext { state: run.root.join("data/boxes"), image: image(), ..Default::default() };
     let driver = driver(&run.driver, &context)?;
     for found in driver.list(&run.install).await? {
         driver.stop(&found.name, Duration::ZERO).await?;

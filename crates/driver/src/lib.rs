@@ -9,6 +9,7 @@
 pub mod cgroup;
 pub mod check;
 pub mod process;
+pub mod profile;
 pub mod provide;
 pub mod seccomp;
 
@@ -257,10 +258,12 @@ pub struct DriverDef {
 }
 
 /// What a driver may need from the install.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DriverContext {
     /// Where it may keep its own files, such as the records of running boxes.
     pub state: PathBuf,
     /// Default image, for drivers that use one.
     pub image: String,
+    /// What runs the boxes of an agent instead of the driver's own choice; `""` stands for every agent.
+    pub runtimes: BTreeMap<String, String>,
 }

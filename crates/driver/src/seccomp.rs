@@ -37,6 +37,7 @@ const ALWAYS: &[&str] = &[
     "mount",
     "umount2",
     "pivot_root",
+    "chroot",
     "mount_setattr",
     "move_mount",
     "open_tree",
@@ -66,6 +67,8 @@ const ALWAYS: &[&str] = &[
     "kcmp",
     "name_to_handle_at",
     "open_by_handle_at",
+    "move_pages",
+    "migrate_pages",
     // the machine itself
     "kexec_load",
     "kexec_file_load",

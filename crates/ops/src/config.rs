@@ -11,10 +11,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key and what it means.
-pub const KEYS: [(&str, &str); 12] = [
+pub const KEYS: [(&str, &str); 13] = [
     ("NANOCLAW_ROOT", "the checkout (default: the one with this program, or the current folder)"),
     ("NANOCLAW_DATA", "where databases, sessions and sockets live (default: data)"),
     ("NANOCLAW_DRIVER", "what isolates agents: auto or the name of a driver (default: auto)"),
+    (
+        "NANOCLAW_RUNTIME",
+        "what the container engine runs boxes with, such as `runsc`, `AGENT=kata` (default: its own)",
+    ),
     (
         "NANOCLAW_RUNNER",
         "the program that runs in a box (default: nanoclaw-runner beside nanoclaw)",
@@ -111,6 +115,8 @@ pub struct Config {
     pub driver: Option<String>,
     /// Image for drivers that use one.
     pub image: String,
+    /// What the driver runs boxes with, by agent; `""` is for all.
+    pub runtimes: BTreeMap<String, String>,
     /// IANA zone.
     pub timezone: String,
     /// How much is logged.
@@ -146,6 +152,11 @@ impl Config {
             install,
             driver: from.get("NANOCLAW_DRIVER").filter(|name| name != "auto"),
             image: from.get("CONTAINER_IMAGE").unwrap_or_else(|| "nanoclaw-agent:latest".into()),
+            runtimes: from
+                .get("NANOCLAW_RUNTIME")
+                .map(|t| runtimes(&t))
+                .transpose()?
+                .unwrap_or_default(),
             timezone: timezone(from.get("TZ")),
             log_level: log_level(from.get("LOG_LEVEL"))?,
             boxes_max: number(from, "MAX_CONCURRENT_CONTAINERS")?.map_or(Ok(BOXES_MAX), |n| {
@@ -211,6 +222,19 @@ fn pairs(text: &str) -> Result<BTreeMap<String, String>, Error> {
     let pair = |word: &str| word.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
     let all: Option<_> = text.split_whitespace().map(pair).collect();
     all.ok_or_else(|| bad("NANOCLAW_BOX_ENV", "it is not of the form A=1 B=2"))
+}
+
+fn runtimes(text: &str) -> Result<BTreeMap<String, String>, Error> {
+    let plain = |word: &str| {
+        !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    let one = |word: &str| {
+        let (agent, name) = word.split_once('=').unwrap_or(("", word));
+        let good = plain(name) && (agent.is_empty() != word.contains('='));
+        good.then(|| (agent.to_owned(), name.to_owned()))
+    };
+    let all: Option<_> = text.split([' ', ',']).filter(|w| !w.is_empty()).map(one).collect();
+    all.ok_or_else(|| bad("NANOCLAW_RUNTIME", "it is not of the form `runsc` or `AGENT=kata`"))
 }
 
 fn log_level(set: Option<String>) -> Result<String, Error> {

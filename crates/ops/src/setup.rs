@@ -156,7 +156,11 @@ async fn choose_driver(
 
 /// What every driver of this install is made with.
 pub fn driver_context(config: &Config) -> DriverContext {
-    DriverContext { state: config.data.join("run/boxes"), image: config.image.clone() }
+    DriverContext {
+        state: config.data.join("run/boxes"),
+        image: config.image.clone(),
+        runtimes: config.runtimes.clone(),
+    }
 }
 
 /// Which provider the first agent shall have; stores a credential that it finds on the way.

@@ -6,6 +6,7 @@
 //! a command line can be read by everybody on the host.
 
 use command_fds::FdMapping;
+use nanoclaw_driver::profile::{MASKED, READ_ONLY, RUN_BYTES, SHM_BYTES};
 use nanoclaw_driver::{Access, BoxSpec, DriverError};
 use rustix::fd::OwnedFd;
 use rustix::fs::MemfdFlags;
@@ -36,8 +37,6 @@ const ETC: &[&str] = &[
     "services",
     "fonts",
 ];
-const RUN_BYTES: u64 = 16 << 20;
-const SHM_BYTES: u64 = 64 << 20;
 const FIRST_FD: i32 = 3;
 
 /// Arguments under construction, with the descriptors that they name.
@@ -123,6 +122,7 @@ impl Arguments {
             self.push(&["--perms", "0444", "--file", &fd, &format!("/etc/{file}")]);
         }
         self.push(&["--proc", "/proc", "--dev", "/dev"]);
+        self.cover_kernel();
         let tmp = spec.limits.tmp_bytes;
         for (dir, size) in [("/dev/shm", SHM_BYTES), ("/tmp", tmp), ("/run", RUN_BYTES)] {
             self.push(&["--perms", "1777", "--size", &size.to_string(), "--tmpfs", dir]);
@@ -136,8 +136,25 @@ impl Arguments {
             let fd = self.fd(pin);
             self.push(&[how.as_ref(), fd.as_ref(), mount.target.as_os_str()]);
         }
-        self.push(&["--remount-ro", "/dev", "--remount-ro", "/"]);
+        // `bwrap` cannot forbid to execute in a tmpfs; what cannot be written holds nothing to execute.
+        self.push(&["--remount-ro", "/run", "--remount-ro", "/dev", "--remount-ro", "/"]);
         Ok(())
+    }
+
+    /// Covers what the kernel tells of the machine, where this kernel has it. There is no `/sys`.
+    fn cover_kernel(&mut self) {
+        let there = |paths: &'static [&'static str]| {
+            paths.iter().filter(|p| p.starts_with("/proc/") && Path::new(p).exists())
+        };
+        for path in there(READ_ONLY) {
+            self.push(&["--ro-bind", path, path]);
+        }
+        for path in there(MASKED) {
+            match Path::new(path).is_dir() {
+                true => self.push(&["--tmpfs", path, "--remount-ro", path]),
+                false => self.push(&["--ro-bind", "/dev/null", path]),
+            }
+        }
     }
 
     /// Makes the directories above these places; `bwrap` itself would close them to the box's user.

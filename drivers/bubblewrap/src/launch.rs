@@ -11,6 +11,7 @@ use crate::orphan;
 use crate::record::{Record, Status, status_path};
 use command_fds::CommandFdExt as _;
 use nanoclaw_driver::process::ProcessId;
+use nanoclaw_driver::profile::OOM_SCORE;
 use nanoclaw_driver::{BoxSpec, DriverError, check};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -260,8 +261,7 @@ fn limit(pid: i32, spec: &BoxSpec, groups: &Groups) -> Result<()> {
     for lack in &groups.missing {
         tracing::debug!(name = spec.name, "{lack}");
     }
-    // If memory runs out, a box goes before anything of the host.
-    fs::write(format!("/proc/{pid}/oom_score_adj"), "500")
+    fs::write(format!("/proc/{pid}/oom_score_adj"), OOM_SCORE.to_string())
 }
 
 /// Looks until `look` is content. An end is a failed start; discontent that lasts is not as planned.

@@ -47,6 +47,11 @@ struct Bubblewrap {
 
 fn make(context: &DriverContext) -> Result<Arc<dyn Driver>, DriverError> {
     let other = |e: std::io::Error| DriverError::Other(format!("bubblewrap: {e}"));
+    if let Some(runtime) = context.runtimes.values().next() {
+        return Err(DriverError::Unavailable(format!(
+            "bubblewrap has no runtime {runtime:?}; use a container engine, or take it out"
+        )));
+    }
     let state = context.state.join(NAME);
     std::fs::create_dir_all(&state).map_err(other)?;
     let bwrap = ["/usr/bin/bwrap", "/bin/bwrap", "/usr/local/bin/bwrap"].map(PathBuf::from);

@@ -19,7 +19,8 @@ const GUARD: &str = "NANOCLAW_TEST_CHILD";
 const SOMEBODY: u32 = 12_345;
 
 fn make(dir: &Path) -> Arc<dyn Driver> {
-    let context = DriverContext { state: dir.join("state"), image: String::new() };
+    let context =
+        DriverContext { state: dir.join("state"), image: String::new(), ..Default::default() };
     (nanoclaw_driver_bubblewrap::DRIVER.make)(&context).unwrap()
 }
 

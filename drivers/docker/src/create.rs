@@ -1,10 +1,11 @@
 //! A plan in the words of the Docker API.
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountBindOptions,
-    MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
+    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount,
+    MountBindOptions, MountBindOptionsPropagationEnum, MountType, ResourcesUlimits,
 };
 use nanoclaw_driver::process::ProcessId;
+use nanoclaw_driver::profile::{MASKED, OOM_SCORE, READ_ONLY, RUN_BYTES, SHM_BYTES};
 use nanoclaw_driver::seccomp::{self, Denied, Is};
 use nanoclaw_driver::{Access, BoxSpec, cgroup};
 use serde_json::{Value, json};
@@ -16,11 +17,8 @@ pub(crate) const AGENT: &str = "nanoclaw-agent";
 pub(crate) const LOG: &str = "nanoclaw-log";
 pub(crate) const STARTER: &str = "nanoclaw-starter";
 
-const SHM_BYTES: i64 = 64 << 20;
-const OOM_SCORE: i64 = 500;
-
-/// Everything about a container.
-pub(crate) fn body(spec: &BoxSpec, image: &str) -> ContainerCreateBody {
+/// Everything about a container; `runtime` is the engine's own choice if there is none.
+pub(crate) fn body(spec: &BoxSpec, image: &str, runtime: Option<String>) -> ContainerCreateBody {
     let starter = ProcessId::me().and_then(|me| serde_json::to_string(&me).ok());
     let labels = [
         (INSTALL, spec.install.clone()),
@@ -41,7 +39,7 @@ pub(crate) fn body(spec: &BoxSpec, image: &str) -> ContainerCreateBody {
         // the same with a process of its own and a third of all the time that a start takes.
         network_disabled: Some(true),
         labels: Some(labels.map(|(key, value)| (key.to_owned(), value)).into()),
-        host_config: Some(profile(spec)),
+        host_config: Some(HostConfig { runtime, ..profile(spec) }),
         ..Default::default()
     }
 }
@@ -55,24 +53,28 @@ fn profile(spec: &BoxSpec) -> HostConfig {
         hard: Some(value),
     };
     let tmp = format!("rw,nosuid,nodev,exec,mode=1777,size={}", limits.tmp_bytes);
-    let run = "rw,nosuid,nodev,noexec,mode=1777,size=16m";
+    let run = format!("rw,nosuid,nodev,noexec,mode=1777,size={RUN_BYTES}");
+    let all = |paths: &[&str]| Some(paths.iter().map(|path| (*path).to_owned()).collect());
     HostConfig {
         network_mode: Some("none".into()),
         readonly_rootfs: Some(true),
-        tmpfs: Some(HashMap::from([("/tmp".into(), tmp), ("/run".into(), run.into())])),
+        tmpfs: Some(HashMap::from([("/tmp".into(), tmp), ("/run".into(), run)])),
         mounts: Some(spec.mounts.iter().map(bind).collect()),
         cap_drop: Some(vec!["ALL".into()]),
         privileged: Some(false),
         security_opt: Some(vec!["no-new-privileges:true".into(), format!("seccomp={}", filter())]),
         ipc_mode: Some("private".into()),
+        cgroupns_mode: Some(HostConfigCgroupnsModeEnum::PRIVATE),
+        masked_paths: all(MASKED),
+        readonly_paths: all(READ_ONLY),
         memory: Some(memory),
         memory_swap: Some(memory),
         pids_limit: Some(limits.pids.into()),
         cpu_shares: Some(cgroup::SHARES.into()),
         nano_cpus: Some(i64::from(limits.cpu_millis) * 1_000_000),
         ulimits: Some(vec![most("nofile", limits.open_files.into()), most("core", 0)]),
-        shm_size: Some(SHM_BYTES),
-        oom_score_adj: Some(OOM_SCORE),
+        shm_size: i64::try_from(SHM_BYTES).ok(),
+        oom_score_adj: Some(OOM_SCORE.into()),
         init: Some(false),
         auto_remove: Some(false),
         log_config: Some(HostConfigLogConfig {

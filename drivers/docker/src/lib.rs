@@ -12,7 +12,9 @@ mod provide;
 use async_trait::async_trait;
 use bollard::Docker as Engine;
 use bollard::errors::Error;
-use bollard::models::{ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{
+    ContainerInspectResponse, ContainerSummary, ContainerSummaryStateEnum, SystemInfo,
+};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
     ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -28,7 +30,7 @@ use nanoclaw_driver::{
     Signal, Strain, check,
 };
 use rustix::fd::OwnedFd;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,8 @@ const OWN: &[&str] =
 /// The engine makes none for a box that it gives no network.
 const HOSTS: &str = "/etc/hosts";
 const NAMES: &str = "127.0.0.1 localhost\n::1 localhost\n";
+/// Runtimes whose boxes are processes of this machine's kernel.
+const PLAIN: [&str; 2] = ["runc", "crun"];
 const LOG_BYTES_MAX: usize = 1 << 20;
 const LOG_LINES_MAX: &str = "20000";
 const LOOKS_MAX: u32 = 200;
@@ -58,6 +62,8 @@ struct Docker {
     image: String,
     state: PathBuf,
     hosts: OnceCell<PathBuf>,
+    runtimes: BTreeMap<String, String>,
+    fit: OnceCell<()>,
 }
 
 fn make(context: &DriverContext) -> Result<Arc<dyn Driver>, DriverError> {
@@ -66,6 +72,8 @@ fn make(context: &DriverContext) -> Result<Arc<dyn Driver>, DriverError> {
         image: context.image.clone(),
         state: context.state.clone(),
         hosts: OnceCell::new(),
+        runtimes: context.runtimes.clone(),
+        fit: OnceCell::new(),
     }))
 }
 
@@ -95,6 +103,7 @@ impl Driver for Docker {
         let engine = self.engine().await?;
         let version = engine.version().await.map_err(other)?;
         let info = engine.info().await.map_err(other)?;
+        self.fits(&info)?;
         let mut missing = Vec::new();
         let mut lacks = |holds: Option<bool>, what: &str| {
             if holds == Some(false) {
@@ -104,10 +113,6 @@ impl Driver for Docker {
         lacks(info.memory_limit, "memory");
         lacks(info.pids_limit, "pids");
         lacks(info.cpu_cfs_quota, "cpu");
-        let options = info.security_options.unwrap_or_default();
-        if !options.iter().any(|option| option.contains("seccomp")) {
-            missing.push("no seccomp: the engine was built without it".into());
-        }
         if !rustix::process::geteuid().is_root() {
             missing.push("mounts are checked by the engine's word only: /proc needs root".into());
             missing.push("a greedy box does not give way: its group needs root".into());
@@ -124,8 +129,11 @@ impl Driver for Docker {
         check::plan(spec)?;
         let pins = check::sources(spec)?;
         let engine = self.engine().await?;
+        let fits = async || self.fits(&engine.info().await.map_err(other)?);
+        self.fit.get_or_try_init(fits).await?;
         let name = CreateContainerOptionsBuilder::new().name(&spec.name).build();
-        let body = create::body(spec, spec.image.as_ref().unwrap_or(&self.image));
+        let image = spec.image.as_ref().unwrap_or(&self.image);
+        let body = create::body(spec, image, self.runtime(spec).cloned());
         let mut made = engine.create_container(Some(name.clone()), body.clone()).await;
         if made.as_ref().is_err_and(|e| status(e) == Some(409)) {
             self.remove_ended(&spec.name).await?;
@@ -235,6 +243,39 @@ impl Docker {
         self.engine.get_or_try_init(connect).await
     }
 
+    /// What runs the boxes of this agent, if it is not the engine's own choice.
+    fn runtime(&self, spec: &BoxSpec) -> Option<&String> {
+        self.runtimes.get(spec.agent.as_str()).or_else(|| self.runtimes.get(""))
+    }
+
+    /// Refuses an engine that cannot give what every box must have; nothing weaker takes its place.
+    fn fits(&self, info: &SystemInfo) -> Result<(), DriverError> {
+        let refuse = |why: String| Err(DriverError::Unavailable(why));
+        let options = info.security_options.iter().flatten();
+        if !options.into_iter().any(|option| option.contains("seccomp")) {
+            return refuse("the engine has no seccomp; use one that was built with it".into());
+        }
+        let known = info.runtimes.clone().unwrap_or_default();
+        for name in self.runtimes.values() {
+            let Some(runtime) = known.get(name) else {
+                return refuse(format!(
+                    "the engine has no runtime {name:?}; install it and add it to daemon.json, or \
+                     take it out of NANOCLAW_RUNTIME"
+                ));
+            };
+            let program = runtime.path.as_deref().unwrap_or_default();
+            let arguments = runtime.runtime_args.clone().unwrap_or_default();
+            if program.ends_with("runsc") && !arguments.iter().any(|a| a.starts_with("--host-uds="))
+            {
+                return refuse(format!(
+                    "boxes of the runtime {name:?} would not reach the vault; add \
+                     \"--host-uds=open\" to its runtimeArgs in daemon.json"
+                ));
+            }
+        }
+        Ok(())
+    }
+
     async fn inspect(&self, name: &str) -> Result<ContainerInspectResponse, DriverError> {
         let seen =
             self.engine().await?.inspect_container(name, None::<InspectContainerOptions>).await;
@@ -255,8 +296,10 @@ impl Docker {
                 return Ok(());
             };
             let judged = told(spec, &seen).and_then(|()| {
-                // Elsewhere, or for an ordinary user, the number means nothing here.
-                if !rustix::process::geteuid().is_root() || !is_local(pid, &seen) {
+                // What is no process of this kernel, or not of this machine, tells nothing here.
+                let foreign =
+                    self.runtime(spec).is_some_and(|name| !PLAIN.contains(&name.as_str()));
+                if foreign || !rustix::process::geteuid().is_root() || !is_local(pid, &seen) {
                     return Ok(());
                 }
                 check::mounts(pid, spec, pins, OWN)?;

@@ -23,7 +23,8 @@ const BASE: &str = "debian:bookworm-slim";
 static BUILT: OnceCell<()> = OnceCell::const_new();
 
 fn make(dir: &Path) -> Arc<dyn Driver> {
-    let context = DriverContext { state: dir.join("state"), image: IMAGE.into() };
+    let context =
+        DriverContext { state: dir.join("state"), image: IMAGE.into(), ..Default::default() };
     (nanoclaw_driver_docker::DRIVER.make)(&context).unwrap()
 }
 

@@ -57,7 +57,11 @@ macro_rules! option {
 }
 
 async fn check(options: &[DriverOption], wish: Option<&str>) -> Result<(String, String), Error> {
-    let context = DriverContext { state: PathBuf::from("/nowhere"), image: "agent:1".into() };
+    let context = DriverContext {
+        state: PathBuf::from("/nowhere"),
+        image: "agent:1".into(),
+        ..Default::default()
+    };
     choose(options, wish, &context).await.map(|c| (c.driver.name().to_owned(), c.why))
 }
 
@@ -89,7 +93,11 @@ async fn the_choice_is_remembered() {
     let dir = tempfile::tempdir().unwrap();
     let now = nanoclaw_contract::time::Timestamp::UNIX_EPOCH;
     let central = Central::open(&dir.path().join("v2.db"), now).unwrap();
-    let context = DriverContext { state: PathBuf::from("/nowhere"), image: "agent:1".into() };
+    let context = DriverContext {
+        state: PathBuf::from("/nowhere"),
+        image: "agent:1".into(),
+        ..Default::default()
+    };
     let options = [option!("good", None), option!("weak", None)];
     assert_eq!(remembered(&central).unwrap(), None);
     let setup = async |asked, configured| {
