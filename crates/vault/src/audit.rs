@@ -108,6 +108,7 @@ fn is_zero<N: Default + PartialEq>(n: &N) -> bool {
 pub enum Note {
     Entry(Box<Entry>),
     Spent(Spent),
+    Raised(String),
 }
 
 type Stamped = (Timestamp, Note);
@@ -173,9 +174,19 @@ impl Audit {
         self.begin(entry).await.map(drop)
     }
 
-    /// Notes tokens; these wait for a place on their own, the answer is over.
-    pub fn spent(&self, spent: Spent) {
-        let (queue, note) = (self.queue.clone(), ((self.now)(), Note::Spent(spent)));
+    /// Notes what an answer took.
+    pub(crate) fn spent(&self, spent: Spent) {
+        self.later(Note::Spent(spent));
+    }
+
+    /// Notes that a budget was raised.
+    pub(crate) fn raised(&self, key: String) {
+        self.later(Note::Raised(key));
+    }
+
+    /// What is over already waits for its place on its own.
+    fn later(&self, note: Note) {
+        let (queue, note) = (self.queue.clone(), ((self.now)(), note));
         if let Err(mpsc::error::TrySendError::Full(note)) = queue.try_send(note) {
             tokio::spawn(async move { queue.send(note).await });
         }

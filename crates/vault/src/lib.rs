@@ -15,6 +15,7 @@
 
 pub mod audit;
 mod head;
+pub mod meter;
 mod proxy;
 pub mod scan;
 pub mod serve;
@@ -22,6 +23,7 @@ mod socket;
 pub mod store;
 pub mod supervisor;
 mod upstream;
+pub mod ws;
 
 pub use serve::{ServeOptions, serve};
 pub use store::{Credential, Kind, Secret, Status, Store};

@@ -17,7 +17,7 @@ mod response;
 mod unpack;
 mod window;
 
-pub use request::{Guarded, Leak, Mark, Tripwire, scannable};
+pub use request::{Guarded, Leak, Mark, Tripwire, Watch, scannable};
 pub use response::{Scrub, Scrubbed};
 pub use window::{Needles, Window};
 

@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ const SCHEMA: &str = "
         micro_usd INTEGER NOT NULL, PRIMARY KEY (agent, day, session, model)
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS raised (
-        agent TEXT NOT NULL, period TEXT NOT NULL, times INTEGER NOT NULL, PRIMARY KEY (agent, period)
+        key TEXT PRIMARY KEY, day TEXT NOT NULL, times INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;";
 
 type Chain = [u8; 32];
@@ -66,12 +67,13 @@ pub enum Checked {
     Broken(i64, &'static str),
 }
 
-/// What one call to a model took.
+/// What calls to a model took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spent {
     pub agent: String,
     pub session: String,
     pub model: String,
+    pub calls: i64,
     pub input: i64,
     pub output: i64,
     pub cache_write: i64,
@@ -124,6 +126,11 @@ impl Log {
                     head = Anchor { seq, chain };
                 }
                 Note::Spent(spent) => add(&tx, *at, spent)?,
+                Note::Raised(key) => {
+                    let raise = "INSERT INTO raised (key, day, times) VALUES (?, ?, 1)
+                                 ON CONFLICT DO UPDATE SET times = times + 1";
+                    tx.execute(raise, params![key, day(*at)])?;
+                }
             }
         }
         tx.commit()?;
@@ -160,18 +167,21 @@ impl Log {
 }
 
 fn add(db: &Connection, at: Timestamp, s: &Spent) -> rusqlite::Result<()> {
-    let day = at.strftime("%Y-%m-%d").to_string();
     db.prepare_cached(
         "INSERT INTO usage (day, agent, session, model, calls, input, output, cache_write, cache_read, micro_usd)
-         VALUES (?, ?, ?, ?, 1, ?, ?, ?, ?, ?)
-         ON CONFLICT DO UPDATE SET calls = calls + 1, input = input + excluded.input,
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET calls = calls + excluded.calls, input = input + excluded.input,
              output = output + excluded.output, cache_write = cache_write + excluded.cache_write,
              cache_read = cache_read + excluded.cache_read, micro_usd = micro_usd + excluded.micro_usd",
     )?
     .execute(params![
-        day, s.agent, s.session, s.model, s.input, s.output, s.cache_write, s.cache_read, s.micro_usd
+        day(at), s.agent, s.session, s.model, s.calls, s.input, s.output, s.cache_write, s.cache_read, s.micro_usd
     ])
     .map(drop)
+}
+
+fn day(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d").to_string()
 }
 
 fn head(db: &Connection) -> rusqlite::Result<Anchor> {
@@ -219,6 +229,34 @@ impl Reader {
             Ok(Row { seq: r.get(0)?, at, entry: r.get(2)?, chain: r.get(3)? })
         };
         self.0.prepare_cached(text)?.query_map([seq, count.into()], row)?.collect()
+    }
+
+    /// What was spent since a day: the sums of each day, agent, session and model.
+    pub fn spent_since(&self, day: &str) -> rusqlite::Result<Vec<(String, Spent)>> {
+        let text = "SELECT day, agent, session, model, calls, input, output, cache_write, cache_read, micro_usd
+                    FROM usage WHERE day >= ? ORDER BY agent, day, session, model";
+        let spent = |r: &rusqlite::Row<'_>| {
+            let spent = Spent {
+                agent: r.get(1)?,
+                session: r.get(2)?,
+                model: r.get(3)?,
+                calls: r.get(4)?,
+                input: r.get(5)?,
+                output: r.get(6)?,
+                cache_write: r.get(7)?,
+                cache_read: r.get(8)?,
+                micro_usd: r.get(9)?,
+            };
+            Ok((r.get(0)?, spent))
+        };
+        self.0.prepare(text)?.query_map([day], spent)?.collect()
+    }
+
+    /// How often which budget was raised since a day.
+    pub fn raised_since(&self, day: &str) -> rusqlite::Result<HashMap<String, u64>> {
+        let raised = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, i64>(1)?.unsigned_abs()));
+        let text = "SELECT key, times FROM raised WHERE day >= ?";
+        self.0.prepare(text)?.query_map([day], raised)?.collect()
     }
 
     /// Walks the whole chain, from its base to the anchor and the end.

@@ -83,10 +83,6 @@ impl Tripwire {
         Ok(())
     }
 
-    pub(super) fn open(&self, text: &[u8]) -> usize {
-        self.set.open(text)
-    }
-
     fn leak(&self, which: usize, place: &str) -> Leak {
         Leak { mark: self.marks[which].clone(), place: place.to_owned() }
     }
@@ -117,28 +113,45 @@ pub fn scannable(headers: &HeaderMap) -> bool {
     codings.all(|coding| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
-/// A request's body on its way past the tripwire. Of a placeholder it never lets the last byte through.
-pub struct Guarded<B> {
-    body: B,
+/// One stream on its way past the tripwire. Of a placeholder it never lets the last byte through.
+pub struct Watch {
     tripwire: Arc<Tripwire>,
     held: Vec<u8>,
-    then: Option<Frame<Bytes>>,
 }
 
-impl<B> Guarded<B> {
-    pub fn new(body: B, tripwire: Arc<Tripwire>) -> Self {
-        Self { body, tripwire, held: Vec::new(), then: None }
+impl Watch {
+    pub fn new(tripwire: Arc<Tripwire>) -> Self {
+        Self { tripwire, held: Vec::new() }
     }
 
-    fn search(&mut self, next: Bytes) -> Result<Bytes, Leak> {
+    /// What may go on now that this came.
+    pub fn push(&mut self, next: Bytes) -> Result<Bytes, Leak> {
         let mut text = if self.held.is_empty() {
             next
         } else {
             [&std::mem::take(&mut self.held)[..], &next].concat().into()
         };
         self.tripwire.look("body", &text)?;
-        self.held = text.split_off(text.len() - self.tripwire.open(&text)).to_vec();
+        self.held = text.split_off(text.len() - self.tripwire.set.open(&text)).to_vec();
         Ok(text)
+    }
+
+    /// The rest: the stream has ended, so nothing can complete what was held back.
+    pub fn finish(&mut self) -> Bytes {
+        std::mem::take(&mut self.held).into()
+    }
+}
+
+/// A request's body on its way past the tripwire.
+pub struct Guarded<B> {
+    body: B,
+    watch: Watch,
+    then: Option<Frame<Bytes>>,
+}
+
+impl<B> Guarded<B> {
+    pub fn new(body: B, tripwire: Arc<Tripwire>) -> Self {
+        Self { body, watch: Watch::new(tripwire), then: None }
     }
 }
 
@@ -156,46 +169,34 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for Guarded<B> {
         }
         loop {
             let next = ready!(Pin::new(&mut this.body).poll_frame(cx));
-            match next.map(|frame| frame.map(Frame::into_data)) {
-                Some(Ok(Ok(data))) => {
-                    let text = this.search(data)?;
-                    if !text.is_empty() {
-                        return Poll::Ready(Some(Ok(Frame::data(text))));
-                    }
-                }
+            let text = match next.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => this.watch.push(data)?,
                 Some(Ok(Err(trailers))) => {
-                    let fields = trailers.trailers_ref().into_iter().flatten();
-                    for (_, value) in fields {
-                        this.tripwire.look("trailers", value.as_bytes())?;
+                    for (_, value) in trailers.trailers_ref().into_iter().flatten() {
+                        this.watch.tripwire.look("trailers", value.as_bytes())?;
                     }
-                    return Poll::Ready(Some(Ok(this.after_held(trailers))));
+                    let rest = this.watch.finish();
+                    if rest.is_empty() {
+                        return Poll::Ready(Some(Ok(trailers)));
+                    }
+                    this.then = Some(trailers);
+                    rest
                 }
                 Some(Err(e)) => return Poll::Ready(Some(Err(Cut::Sender(e.into())))),
-                None if this.held.is_empty() => return Poll::Ready(None),
-                None => {
-                    let rest = std::mem::take(&mut this.held);
-                    return Poll::Ready(Some(Ok(Frame::data(rest.into()))));
-                }
+                None if this.watch.held.is_empty() => return Poll::Ready(None),
+                None => this.watch.finish(),
+            };
+            if !text.is_empty() {
+                return Poll::Ready(Some(Ok(Frame::data(text))));
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.held.is_empty() && self.then.is_none() && self.body.is_end_stream()
+        self.watch.held.is_empty() && self.then.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-impl<B> Guarded<B> {
-    /// What was held back goes first.
-    fn after_held(&mut self, last: Frame<Bytes>) -> Frame<Bytes> {
-        if self.held.is_empty() {
-            return last;
-        }
-        self.then = Some(last);
-        Frame::data(std::mem::take(&mut self.held).into())
     }
 }

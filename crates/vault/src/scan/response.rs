@@ -75,6 +75,13 @@ impl Scrub {
         Scrubbed { body, unpack, came, window, scrub: self.clone(), last, ended: false }
     }
 
+    /// The same for a text that is there as a whole.
+    pub fn text(&self, text: Bytes) -> Bytes {
+        let Some((shown, finds)) = self.needles.replaced(&text) else { return text };
+        self.found(finds);
+        shown.into()
+    }
+
     /// For what is not an HTTP body.
     pub fn window(&self) -> Window {
         Window::new(Arc::clone(&self.needles))
