@@ -13,6 +13,7 @@
 //! Read next: [`supervisor`] for what the host uses, [`store`] for what a person sets; inside, `serve`
 //! (sessions), `head` (parsing), `proxy` (judging and rewriting), `upstream` (dialling).
 
+pub mod approvals;
 pub mod audit;
 mod head;
 pub mod meter;
@@ -25,6 +26,8 @@ pub mod supervisor;
 mod upstream;
 pub mod ws;
 
+pub use approvals::client::Events;
+pub use approvals::{Decision, Remembered};
 pub use serve::{ServeOptions, serve};
 pub use store::{Credential, Kind, Secret, Status, Store};
 pub use supervisor::{Grant, Supervisor, SupervisorConfig};

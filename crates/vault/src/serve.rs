@@ -4,6 +4,7 @@
 //! credential. A session's connections are served up to a cap, the rest wait in the socket's queue, so a
 //! box can only hold up itself. Read next: `proxy` for one request, [`crate::supervisor`] for the caller.
 
+use crate::approvals::{self, Approvals, Bus, Decided, Decision};
 use crate::store::{Cached, Kind, Store};
 use crate::upstream::{Dialer, Pool};
 use crate::{SOCKET, VaultError, proxy, socket};
@@ -54,6 +55,12 @@ pub(crate) enum Ask {
     Status,
     /// Read the credential again.
     Reload,
+    /// From now on this connection tells what the host is to hear.
+    Watch,
+    /// What somebody decided about a request that waits.
+    Decide(Decision),
+    /// Tell which requests wait.
+    Pending,
 }
 
 /// What the vault answers to every question.
@@ -71,6 +78,12 @@ pub(crate) struct Reply {
     /// Requests since the process started.
     #[serde(default)]
     pub(crate) requests: u64,
+    /// Whether a connection waits for what was decided.
+    #[serde(default)]
+    pub(crate) waiting: bool,
+    /// Requests that wait for a decision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) pending: Vec<serde_json::Value>,
 }
 
 /// Who a socket belongs to.
@@ -98,6 +111,9 @@ pub(crate) struct Vault {
     pub(crate) credential: Cached,
     pub(crate) dialer: Dialer,
     pub(crate) requests: AtomicU64,
+    pub(crate) approvals: Arc<Approvals>,
+    /// What the host is to hear.
+    pub(crate) bus: Arc<Bus>,
     sessions: Mutex<BTreeMap<String, Open>>,
 }
 
@@ -106,10 +122,14 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     harden().map_err(|e| VaultError::io("hardening the vault process", e))?;
     let run = options.data.join("run");
     let (_lock, control) = take_over(&run)?;
+    let bus = Arc::new(Bus::new(approvals::system_clock()));
+    let approvals = Approvals::prepare(&options.data.join("vault"), Arc::clone(&bus))?;
     let vault = Arc::new(Vault {
         credential: Cached::new(Store::new(&options.data)),
         dialer: Dialer::new()?,
         requests: AtomicU64::new(0),
+        approvals,
+        bus,
         sessions: Mutex::default(),
     });
     let mut lifeline = Lifeline::of_stdin().map_err(|e| VaultError::io("watching stdin", e))?;
@@ -203,6 +223,8 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
             _ => return,
         }
         let reply = match serde_json::from_slice::<Ask>(&line) {
+            // Ends when the host listens no more.
+            Ok(Ask::Watch) => return drop(vault.bus.stream(&mut read, &mut write).await),
             Ok(ask) => vault.reply(ask).unwrap_or_else(|e| {
                 tracing::warn!("control: {e}");
                 Reply { error: Some(e.to_string()), ..Reply::default() }
@@ -219,11 +241,16 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
 
 impl Vault {
     fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
+        let (mut waiting, mut pending) = (false, Vec::new());
         match ask {
             Ask::Open { session, agent, dir } => self.open(session, agent, dir)?,
             Ask::Close { session } => self.close(&session),
             Ask::Reload => self.credential.forget(),
-            Ask::Status => {}
+            Ask::Status | Ask::Watch => {}
+            Ask::Decide(decision) => {
+                waiting = self.approvals.decide(&decision)? == Decided::Now { waiting: true };
+            }
+            Ask::Pending => pending = self.bus.pending(),
         }
         let credential = self.credential.get().unwrap_or_else(|e| {
             tracing::error!("the credential cannot be used: {e}");
@@ -234,6 +261,8 @@ impl Vault {
             credential: credential.map(|c| c.kind),
             sessions: self.sessions().len(),
             requests: self.requests.load(Ordering::Relaxed),
+            waiting,
+            pending,
         })
     }
 
