@@ -299,7 +299,9 @@ impl Policy {
     /// Rules for the agent, the host and the port.
     fn rules_for<'a>(&'a self, asking: &Asking<'a>) -> impl Iterator<Item = &'a Rule> {
         let Asking { agent, authority, .. } = *asking;
-        let rules = self.index.rules_for(&authority.host).filter_map(|at| self.rules.get(at));
+        let mut rules: Vec<usize> = self.index.rules_for(&authority.host).collect();
+        rules.sort_unstable();
+        let rules = rules.into_iter().filter_map(|at| self.rules.get(at));
         rules.filter(move |rule| {
             rule.port.is_none_or(|port| port == authority.port)
                 && rule.agent.as_ref().is_none_or(|pattern| pattern.matches(agent))

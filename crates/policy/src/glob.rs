@@ -2,7 +2,7 @@
 
 use crate::authority::Host;
 use crate::file::AgentNames;
-use crate::target::{Target, fold};
+use crate::target::{Target, decoded, fold};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -105,27 +105,30 @@ impl fmt::Display for HostPattern {
 #[serde(try_from = "String", into = "String")]
 pub struct PathPattern {
     text: String,
-    exact: Vec<String>,
-    folded: Vec<String>,
+    /// As it is sent, and decoded for readings that are.
+    exact: [Vec<String>; 2],
+    folded: [Vec<String>; 2],
 }
 
 impl PathPattern {
     /// Whether some reading of the target matches, capital or not: what a rule against something asks.
     #[must_use]
     pub fn any_reading(&self, target: &Target) -> bool {
-        target.folded().iter().any(|path| matches(&self.folded, path))
+        let meets = |path: &String| self.folded.iter().any(|pattern| matches(pattern, path));
+        target.folded().iter().any(meets)
     }
 
     /// Whether every reading matches, letter by letter: what a rule for something asks.
     #[must_use]
     pub fn every_reading(&self, target: &Target) -> bool {
-        target.readings().iter().all(|path| matches(&self.exact, path))
+        let meets = |path: &String| self.exact.iter().any(|pattern| matches(pattern, path));
+        matches(&self.exact[0], target.path()) && target.readings().iter().all(meets)
     }
 }
 
 impl Default for PathPattern {
     fn default() -> Self {
-        let every = vec!["**".to_owned()];
+        let every = [vec!["**".to_owned()], vec!["**".to_owned()]];
         Self { text: "/**".to_owned(), exact: every.clone(), folded: every }
     }
 }
@@ -144,12 +147,7 @@ impl FromStr for PathPattern {
         let read = Target::parse(text)
             .map_err(|e| wrong(&format!("{e}; write it as it is sent, as in \"/v1/items/*\"")))?;
         let path = read.path();
-        let exact: Vec<String> = path[1..]
-            .strip_suffix('/')
-            .unwrap_or(&path[1..])
-            .split('/')
-            .map(str::to_owned)
-            .collect();
+        let exact = segments(path);
         if exact.len() > SEGMENTS_MAX {
             return Err(wrong("it has more than 63 segments"));
         }
@@ -162,7 +160,9 @@ impl FromStr for PathPattern {
         if exact.iter().any(odd) {
             return Err(wrong("no . or .. or empty segments, no \\ and no ;, and ** stands alone"));
         }
-        let folded = exact.iter().map(|segment| fold(segment).into_owned()).collect();
+        let exact = [exact, segments(&decoded(path))];
+        let fold_all = |part: &Vec<String>| part.iter().map(|s| fold(s).into_owned()).collect();
+        let folded = exact.each_ref().map(fold_all);
         Ok(Self { text: path.to_owned(), exact, folded })
     }
 }
@@ -171,6 +171,11 @@ impl fmt::Display for PathPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+fn segments(path: &str) -> Vec<String> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    path.strip_suffix('/').unwrap_or(path).split('/').map(str::to_owned).collect()
 }
 
 /// Follows every way through the pattern at once: bit `i` says that `i` parts of it are used up.

@@ -175,6 +175,11 @@ fn dotted(path: &str) -> bool {
     path.split('/').any(|segment| matches!(name(segment), "." | ".."))
 }
 
+/// The reading in which nothing is left to decode.
+pub(crate) fn decoded(path: &str) -> String {
+    tidy(&look_alike(&String::from_utf8_lossy(&full(path.as_bytes()))))
+}
+
 /// Decodes every escape once.
 fn once(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());
