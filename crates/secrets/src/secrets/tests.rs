@@ -1,0 +1,1 @@
+//! What secrets are allowed and what they give.

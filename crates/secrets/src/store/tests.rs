@@ -1,0 +1,1 @@
+//! Kept, found again, refused when changed.
