@@ -69,10 +69,9 @@ pub(crate) fn plan(
     }
     mounts.extend(skills(host, session, &config.skills));
     mounts.extend(tools.mounts.into_iter().map(|m| Mount { source: real(&m.source), ..m }));
-    for extra in mounts::of(host, session, &agent, &config.additional_mounts) {
-        mount_point(root, &extra)?;
-        mounts.push(extra);
-    }
+    let extra = mounts::of(host, session, &agent, &config.additional_mounts);
+    extra.mounts.iter().try_for_each(|extra| mount_point(root, extra))?;
+    mounts.extend(extra.mounts.into_iter().chain(extra.covers));
     if let Some(dir) = &grant.dir {
         mounts.push(mount(dir, "/run/vault", Access::ReadOnly));
     }

@@ -5,10 +5,11 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 
 /// What each part may depend on among our own packages. Tests may use more.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("crates/contract", &[]),
     ("crates/channel", &["contract"]),
     ("crates/driver", &["contract"]),
+    ("crates/mounts", &["driver"]),
     ("crates/kit", &["channel"]),
     ("crates/central", &["contract"]),
     ("crates/admin", &["contract"]),
@@ -16,7 +17,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("crates/secrets", &["policy"]),
     ("crates/vault", &["contract", "policy", "secrets"]),
     ("crates/runner", &["admin", "contract"]),
-    ("crates/host", &["admin", "central", "channel", "contract", "driver"]),
+    ("crates/host", &["admin", "central", "channel", "contract", "driver", "mounts"]),
     ("crates/ops", &["central", "contract", "driver"]),
     ("channels/", &["channel", "kit"]),
     ("providers/", &["runner"]),

@@ -2,13 +2,11 @@
 
 use super::*;
 use serde_json::json;
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::time::Duration;
 
 struct Ground {
-    config: Config,
+    install: Install,
     home: PathBuf,
     _dir: tempfile::TempDir,
 }
@@ -30,23 +28,12 @@ impl Ground {
             fs::create_dir_all(home.join(made)).unwrap();
         }
         fs::write(home.join("papers/one.txt"), "one").unwrap();
-        let config = Config {
-            data: home.join("nanoclaw/data"),
-            groups: home.join("nanoclaw/groups"),
-            container: home.join("nanoclaw/container"),
-            runner: home.join("nanoclaw/runner"),
-            tools: home.join("nanoclaw/data/tools"),
+        let install = Install {
+            own: ["data", "groups"].map(|dir| home.join("nanoclaw").join(dir)).to_vec(),
+            empty: home.join("nanoclaw/data/empty"),
             home: home.clone(),
-            install: "t".into(),
-            boxes_max: 1,
-            idle_timeout: Duration::from_secs(1),
-            timezone: "UTC".into(),
-            box_user: nanoclaw_driver::BoxUser { uid: 1, gid: 1 },
-            limits: nanoclaw_driver::Limits::default(),
-            box_env: BTreeMap::new(),
-            default_provider: "demo".into(),
         };
-        let ground = Self { config, home, _dir: dir };
+        let ground = Self { install, home, _dir: dir };
         ground.list(&json!({"allowedRoots": [
             {"path": "~/projects", "allowReadWrite": true, "description": "work"},
             {"path": "~/papers", "allowReadWrite": false},
@@ -57,14 +44,15 @@ impl Ground {
     }
 
     fn list(&self, list: &Value) {
-        fs::write(list_path(&self.config), list.to_string()).unwrap();
+        fs::write(self.install.list(), list.to_string()).unwrap();
     }
 
     /// Asks for one; what is mounted, or why not.
     fn ask(&self, asked: Value) -> Result<Mount, String> {
-        let (mut mounts, mut refused) = judge(&self.config, &json!([asked]));
-        assert_eq!(mounts.len() + refused.len(), 1);
-        mounts.pop().ok_or_else(|| refused.remove(0).why)
+        let Judged { mut mounts, mut notes, .. } = judge(&self.install, &json!([asked]));
+        notes.retain(|note| note.refused);
+        assert_eq!(mounts.len() + notes.len(), 1);
+        mounts.pop().ok_or_else(|| notes.remove(0).why)
     }
 
     fn refuses(&self, asked: Value, why: &str) {
@@ -101,10 +89,10 @@ fn without_a_usable_list_nothing_is_mounted() {
     let g = Ground::new();
     let asked = json!({"hostPath": "~/projects"});
     for bad in ["", "[]", "{\"allowedRoots\": 1}", "{"] {
-        fs::write(list_path(&g.config), bad).unwrap();
+        fs::write(g.install.list(), bad).unwrap();
         g.refuses(asked.clone(), if bad == "[]" { "allowed" } else { "malformed" });
     }
-    fs::remove_file(list_path(&g.config)).unwrap();
+    fs::remove_file(g.install.list()).unwrap();
     g.refuses(asked.clone(), "does not exist");
     // It is read anew each time.
     g.list(&json!({"allowedRoots": [{"path": "~/projects"}]}));
@@ -158,22 +146,22 @@ fn the_machine_the_home_and_the_install_stay_out() {
     }
     fs::remove_dir_all(g.home.join("nanoclaw")).unwrap();
     fs::remove_dir_all(g.home.join(".config")).unwrap();
-    let (list, config) = (
+    let (list, install) = (
         List {
             allowed_roots: vec![Root { path: "/".into(), allow_read_write: true }],
             ..List::default()
         },
-        &g.config,
+        &g.install,
     );
-    let said = admit(config, &list, &json!({"hostPath": "~", "containerPath": "x"})).unwrap_err();
+    let said = admit(install, &list, &json!({"hostPath": "~", "containerPath": "x"})).unwrap_err();
     assert!(said.contains("install") || said.contains("home"), "{said}");
     fs::create_dir_all(g.home.join("a:b")).unwrap();
     g.refuses(json!({"hostPath": "~/a:b", "containerPath": "x"}), "does not exist");
     let said =
-        admit(config, &list, &json!({"hostPath": "~/a:b", "containerPath": "x"})).unwrap_err();
+        admit(install, &list, &json!({"hostPath": "~/a:b", "containerPath": "x"})).unwrap_err();
     assert!(said.contains("character"), "{said}");
     let _listener = std::os::unix::net::UnixListener::bind(g.home.join("s.sock")).unwrap();
-    let said = admit(config, &list, &json!({"hostPath": "~/s.sock"})).unwrap_err();
+    let said = admit(install, &list, &json!({"hostPath": "~/s.sock"})).unwrap_err();
     assert!(said.contains("a socket"), "{said}");
 }
 
@@ -188,8 +176,44 @@ fn places_in_the_box_are_plain_and_used_once() {
     let twice = json!([{"hostPath": "~/projects", "containerPath": "x"}, {"hostPath": "~/papers", "containerPath": "x"}]);
     let inside = json!([{"hostPath": "~/projects", "containerPath": "x"}, {"hostPath": "~/papers", "containerPath": "x/y"}]);
     for asked in [twice, inside] {
-        let (mounts, refused) = judge(&g.config, &asked);
+        let Judged { mounts, notes, .. } = judge(&g.install, &asked);
+        let refused: Vec<_> = notes.iter().filter(|note| note.refused).collect();
         assert_eq!(mounts.len(), 1);
         assert!(refused[0].why.contains("already") && refused[0].what == "~/papers");
     }
+}
+
+#[test]
+fn what_a_shell_or_desktop_runs_is_read_only() {
+    let g = Ground::new();
+    g.list(&json!({"allowedRoots": [{"path": "~", "allowReadWrite": true}]}));
+    for part in [".local/bin", ".local", ".bashrc", "bin", "bin/tools"] {
+        let path = g.home.join(part);
+        match part {
+            ".bashrc" => fs::write(path, "").unwrap(),
+            _ => fs::create_dir_all(path).unwrap(),
+        }
+        let asked = |readonly| json!({"hostPath": format!("~/{part}"), "containerPath": "x", "readonly": readonly});
+        g.refuses(asked(false), "read-only");
+        assert_eq!(g.ask(asked(true)).unwrap().access, Access::ReadOnly, "{part}");
+    }
+}
+
+#[test]
+fn a_secret_inside_is_covered_and_told() {
+    let g = Ground::new();
+    fs::write(g.home.join("projects/site/src/.env"), "TOKEN=1").unwrap();
+    fs::create_dir_all(g.home.join("projects/site/.vscode")).unwrap();
+    let asked = json!([{"hostPath": "~/projects/site", "readonly": false}]);
+    let Judged { mounts, covers, notes } = judge(&g.install, &asked);
+    assert_eq!((mounts.len(), notes.len()), (1, 1));
+    assert!(!notes[0].refused && notes[0].why.ends_with("empty for it: src/.env"), "{notes:?}");
+    let (frozen, hidden) = (&covers[0], &covers[1]);
+    assert_eq!(covers.len(), 2);
+    assert_eq!(frozen.source, g.home.join("projects/site/.vscode"));
+    assert_eq!(frozen.target, Path::new("/workspace/extra/site/.vscode"));
+    assert_eq!(hidden.target, Path::new("/workspace/extra/site/src/.env"));
+    assert!(covers.iter().all(|c| c.access == Access::ReadOnly));
+    assert_eq!(fs::read(&hidden.source).unwrap(), b"");
+    assert!(hidden.source.starts_with(&g.install.empty));
 }
