@@ -15,6 +15,8 @@ pub mod address;
 mod authority;
 mod decide;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod glob;
 mod rates;
 mod target;

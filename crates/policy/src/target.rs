@@ -180,6 +180,11 @@ pub(crate) fn decoded(path: &str) -> String {
     tidy(&look_alike(&String::from_utf8_lossy(&full(path.as_bytes()))))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) fn decoded_once(path: &str) -> String {
+    String::from_utf8_lossy(&once(path.as_bytes())).into_owned()
+}
+
 /// Decodes every escape once.
 fn once(path: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(path.len());

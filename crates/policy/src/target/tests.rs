@@ -1,5 +1,6 @@
 use super::*;
 use crate::PathPattern;
+use crate::fuzz::step;
 use proptest::prelude::*;
 
 fn blocks(pattern: &str, raw: &str) -> bool {
@@ -157,34 +158,6 @@ fn p18_the_query_can_name_another_method() {
     assert_eq!(of("/x?_method=DELETE"), ["DELETE"]);
     assert_eq!(of("/x?a=b&%5fmethod=d%45lete&_METHOD=PUT"), ["dElete", "PUT"]);
     assert!(of("/x?method=DELETE").is_empty());
-}
-
-/// What servers do to a path, one step each, in any order.
-fn step(path: &str, which: u8) -> String {
-    match which % 6 {
-        0 => String::from_utf8_lossy(&once(path.as_bytes())).into_owned(),
-        1 => path.replace('\\', "/"),
-        2 => path.split('/').map(|s| s.split(';').next().unwrap()).collect::<Vec<_>>().join("/"),
-        3 => path.to_lowercase(),
-        4 => {
-            let mut path = path.to_owned();
-            while path.contains("//") {
-                path = path.replace("//", "/");
-            }
-            path
-        }
-        _ => {
-            let mut kept = Vec::new();
-            for segment in path.split('/').skip(1) {
-                match segment {
-                    "." => {}
-                    ".." => drop(kept.pop()),
-                    other => kept.push(other),
-                }
-            }
-            format!("/{}", kept.join("/"))
-        }
-    }
 }
 
 fn spelled() -> impl Strategy<Value = String> {
