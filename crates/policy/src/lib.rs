@@ -20,6 +20,7 @@ pub mod fuzz;
 mod glob;
 mod rates;
 mod target;
+mod url;
 
 pub use authority::{Authority, BadAuthority, Host};
 pub use decide::{Asking, Bound, Carry, Decision, METHOD_HEADERS, Verdict, status};
@@ -30,3 +31,4 @@ pub use file::{
 pub use glob::{AgentPattern, BadPattern, HostPattern, PathPattern};
 pub use rates::{Kept, Rates, TooMuch};
 pub use target::{BadTarget, Target};
+pub use url::url;

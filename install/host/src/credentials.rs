@@ -30,6 +30,11 @@ pub(crate) enum VaultCommand {
     Status,
     /// Forget the credential
     Remove,
+    /// Say what would happen to a request of an agent, and why
+    Explain(crate::vault_policy::ExplainArgs),
+    /// The file that says what agents may reach
+    #[command(subcommand)]
+    Policy(crate::vault_policy::PolicyCommand),
     /// Run the vault; the host does this
     #[command(hide = true)]
     Serve,
@@ -83,6 +88,8 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
             let data = process.config.data.clone();
             nanoclaw_vault::serve(ServeOptions { data }).await?;
         }
+        VaultCommand::Explain(args) => return crate::vault_policy::explain(process, &args),
+        VaultCommand::Policy(command) => return crate::vault_policy::policy(process, &command),
         VaultCommand::Status => {
             let said = store.status().map_err(anyhow::Error::msg)?;
             print(said.as_deref().unwrap_or("no credential; set one: nanoclaw setup"));
