@@ -15,6 +15,8 @@
 
 pub mod approvals;
 pub mod audit;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 pub mod meter;
 mod proxy;

@@ -12,6 +12,8 @@
 //!
 //! Read next: `tap` for reading an answer, `prices`.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod prices;
 mod tap;
 

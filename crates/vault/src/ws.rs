@@ -358,8 +358,10 @@ async fn send(
     }
     if masked {
         frame.extend_from_slice(&head.key);
+        frame.extend(data.iter().zip(head.key.iter().cycle()).map(|(byte, key)| byte ^ key));
+    } else {
+        frame.extend_from_slice(&data);
     }
-    frame.extend(data.iter().zip(head.key.iter().cycle()).map(|(byte, key)| byte ^ key));
     let written = async {
         to.write_all(&frame).await?;
         to.flush().await
