@@ -5,7 +5,7 @@ use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::time::SystemClock;
 use nanoclaw_driver::{BoxUser, Driver, DriverContext, Limits};
 use nanoclaw_host::{Boxes, Config, Egress, EgressGrant, HostOptions, Started};
-use nanoclaw_vault::{ServeOptions, Supervisor, SupervisorConfig};
+use nanoclaw_vault::{AgentNames, ServeOptions, Supervisor, SupervisorConfig};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,7 +88,7 @@ pub fn host(args: Args) -> anyhow::Result<ExitCode> {
         Args::Run(run) => runtime.block_on(serve(&run)),
         Args::Vault(Vault::Serve) => runtime.block_on(async {
             let data = std::env::var("NANOCLAW_DATA")?;
-            nanoclaw_vault::serve(ServeOptions { data: data.into() }).await?;
+            nanoclaw_vault::serve(ServeOptions { data: data.into(), ..ServeOptions::default() }).await?;
             Ok(ExitCode::SUCCESS)
         }),
     }
@@ -187,8 +187,9 @@ struct Way(Arc<Supervisor>);
 #[async_trait]
 impl Egress for Way {
     async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
+        let agent = AgentNames { id: agent.to_string(), folder: agent.to_string() };
         let grant =
-            self.0.open(session.as_str(), agent.as_str()).await.map_err(|e| e.to_string())?;
+            self.0.open(session.as_str(), &agent).await.map_err(|e| e.to_string())?;
         Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
     }
 

@@ -1,29 +1,32 @@
 //! The head of a request, read and checked byte by byte before any library sees it.
 //!
-//! A connection carries exactly one request, so every head of every request passes here and there is no
-//! second request to smuggle. Whatever two parsers could read in two ways is refused. Read next: `proxy`.
+//! Whatever two parsers could read in two ways is refused, so there is no second request to smuggle. A plain
+//! connection carries one request; inside a tunnel `guard` brings every head here. Read next: `front`.
 
-use crate::proxy::Refusal;
+use crate::refusal::Refusal;
 use hyper::StatusCode;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 pub(crate) const HEAD_MAX: usize = 16 << 10;
 pub(crate) const FIELDS_MAX: usize = 100;
-pub(crate) const BODY_MAX: u64 = 64 << 20;
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const END: &[u8] = b"\r\n\r\n";
+/// The most that a request's body may have anywhere.
+pub(crate) const BODY_MAX: u64 = 1 << 30;
+pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+const METHOD_MAX: usize = 32;
+pub(crate) const END: &[u8] = b"\r\n\r\n";
 
 /// Reads until the head is complete and checked; what follows it comes along. `None`: nothing was sent.
 pub(crate) async fn read(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, Refusal> {
     match tokio::time::timeout(HEAD_TIMEOUT, read_now(from)).await {
         Ok(read) => read,
-        Err(_) => Err(Refusal::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "head_timeout",
-            "the head of the request did not arrive within 10 seconds",
-        )),
+        Err(_) => Err(late()),
     }
+}
+
+pub(crate) fn late() -> Refusal {
+    let text = "the head of the request did not arrive within 10 seconds";
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, "head_timeout", text)
 }
 
 async fn read_now(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>, Refusal> {
@@ -35,18 +38,38 @@ async fn read_now(from: &mut (impl AsyncRead + Unpin)) -> Result<Option<Vec<u8>>
             Ok(0) | Err(_) => return Err(bad("the connection ended inside the head")),
             Ok(_) => {}
         }
-        let start = seen.saturating_sub(END.len() - 1);
-        let end = buf.windows(END.len()).skip(start).position(|w| w == END).map(|at| start + at);
-        let head = &buf[..end.map_or(buf.len(), |at| at + END.len())];
-        if head.len() > HEAD_MAX {
-            return Err(too_large());
-        }
-        plain_lines(head, start)?;
-        if end.is_some() {
-            check(head)?;
+        if complete(&buf, seen)?.is_some() {
             return Ok(Some(buf));
         }
     }
+}
+
+/// The head at the front of these bytes, with its length, once it is complete; the first `seen` bytes were
+/// looked at before.
+pub(crate) fn complete(buf: &[u8], seen: usize) -> Result<Option<(usize, Shape)>, Refusal> {
+    let start = seen.saturating_sub(END.len() - 1);
+    let end = buf.windows(END.len()).skip(start).position(|w| w == END).map(|at| start + at);
+    let head = &buf[..end.map_or(buf.len(), |at| at + END.len())];
+    if head.len() > HEAD_MAX {
+        return Err(too_large());
+    }
+    plain_lines(head, start)?;
+    match end {
+        Some(_) => Ok(Some((head.len(), check(head)?))),
+        None => Ok(None),
+    }
+}
+
+/// What a head says of what follows it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// Bytes of the body, when the length is given.
+    pub(crate) length: u64,
+    /// The body comes in chunks.
+    pub(crate) chunked: bool,
+    /// Something else than HTTP may follow.
+    pub(crate) upgrade: bool,
+    pub(crate) connect: bool,
 }
 
 /// Refuses line ends other than CR LF, and NUL, as soon as they arrive.
@@ -66,7 +89,7 @@ fn plain_lines(head: &[u8], start: usize) -> Result<(), Refusal> {
 }
 
 /// Judges a complete head, including the empty line at its end.
-pub(crate) fn check(head: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check(head: &[u8]) -> Result<Shape, Refusal> {
     let head = head.strip_suffix(END).unwrap_or(head);
     let mut lines =
         head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
@@ -77,23 +100,25 @@ pub(crate) fn check(head: &[u8]) -> Result<(), Refusal> {
     if !token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err(bad("the request line has a character that does not belong there"));
     }
+    if method.len() > METHOD_MAX {
+        return Err(bad("the method is longer than any that there is"));
+    }
+    let mut shape = Shape { connect: method == b"CONNECT", ..Shape::default() };
     let (mut hosts, mut lengths, mut codings, mut fields) = (0, 0, 0, 0);
     for line in lines {
-        let colon = line.iter().position(|b| *b == b':');
-        let Some((name, value)) = colon.map(|at| (&line[..at], line[at + 1..].trim_ascii())) else {
-            return Err(bad("a header line has no colon"));
-        };
-        if !token(name) || value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
-            return Err(bad("a header has a character that does not belong there"));
-        }
+        let (name, value) = field(line)?;
         fields += 1;
         match name.to_ascii_lowercase().as_slice() {
             b"host" => hosts += 1,
             b"content-length" => {
                 lengths += 1;
-                length(value)?;
+                shape.length = length(value)?;
             }
-            b"transfer-encoding" if value.eq_ignore_ascii_case(b"chunked") => codings += 1,
+            b"upgrade" => shape.upgrade = true,
+            b"transfer-encoding" if value.eq_ignore_ascii_case(b"chunked") => {
+                codings += 1;
+                shape.chunked = true;
+            }
             b"transfer-encoding" => return Err(bad("only `transfer-encoding: chunked` is known")),
             _ => {}
         }
@@ -107,15 +132,31 @@ pub(crate) fn check(head: &[u8]) -> Result<(), Refusal> {
     if lengths + codings > 1 {
         return Err(bad("the length of the body is given more than once"));
     }
-    Ok(())
+    let bodyless = shape.connect || method == b"TRACE";
+    if bodyless && (shape.chunked || shape.length > 0) {
+        return Err(bad("this method has no body"));
+    }
+    Ok(shape)
 }
 
-fn length(value: &[u8]) -> Result<(), Refusal> {
+/// Name and value of one header line.
+pub(crate) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
+    let colon = line.iter().position(|b| *b == b':');
+    let Some((name, value)) = colon.map(|at| (&line[..at], line[at + 1..].trim_ascii())) else {
+        return Err(bad("a header line has no colon"));
+    };
+    if !token(name) || value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
+        return Err(bad("a header has a character that does not belong there"));
+    }
+    Ok((name, value))
+}
+
+fn length(value: &[u8]) -> Result<u64, Refusal> {
     let digits = !value.is_empty() && value.len() <= 18 && value.iter().all(u8::is_ascii_digit);
     let text = std::str::from_utf8(value).unwrap_or_default();
     match text.parse::<u64>() {
-        Ok(n) if digits && n <= BODY_MAX => Ok(()),
-        Ok(_) if digits => Err(Refusal::body_too_large()),
+        Ok(n) if digits && n <= BODY_MAX => Ok(n),
+        Ok(_) if digits => Err(Refusal::body_too_large(BODY_MAX)),
         _ => Err(bad("content-length is not a number")),
     }
 }
@@ -125,11 +166,11 @@ fn token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(fits)
 }
 
-fn bad(why: &str) -> Refusal {
+pub(crate) fn bad(why: &str) -> Refusal {
     Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why)
 }
 
-fn too_large() -> Refusal {
+pub(crate) fn too_large() -> Refusal {
     Refusal::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         "head_too_large",

@@ -15,21 +15,38 @@
 
 pub mod approvals;
 pub mod audit;
+mod ca;
+mod environment;
+mod exchange;
+mod flow;
+mod front;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod guard;
 mod head;
+mod help;
+mod identity;
+mod inject;
+mod live;
 pub mod meter;
-mod proxy;
+mod model;
+mod refusal;
+mod resolve;
+mod rules;
 pub mod scan;
 pub mod serve;
 mod socket;
 pub mod store;
 pub mod supervisor;
+mod tunnel;
 mod upstream;
+mod wallet;
 pub mod ws;
 
 pub use approvals::client::Events;
 pub use approvals::{Decision, Remembered};
+pub use nanoclaw_policy::AgentNames;
+pub use resolve::{Answer as Resolved, Resolve};
 pub use serve::{ServeOptions, serve};
 pub use store::{Credential, Kind, Secret, Status, Store};
 pub use supervisor::{Grant, Supervisor, SupervisorConfig};
@@ -41,6 +58,20 @@ pub const BOX_URL: &str = "http://127.0.0.1:3128";
 pub const SOCKET: &str = "proxy.sock";
 /// Part of every credential that a box is given; worth nothing anywhere.
 const DUMMY: &str = "nanoclaw-dummy";
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body of either direction.
+type Body = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, BoxError>;
+type Answer = hyper::Response<Body>;
+
+fn full(bytes: bytes::Bytes) -> Body {
+    use http_body_util::BodyExt as _;
+    http_body_util::Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
+fn empty() -> Body {
+    full(bytes::Bytes::new())
+}
 
 /// What went wrong, and what to do.
 #[derive(Debug, thiserror::Error)]

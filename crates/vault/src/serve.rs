@@ -5,9 +5,21 @@
 //! box can only hold up itself. Read next: `proxy` for one request, [`crate::supervisor`] for the caller.
 
 use crate::approvals::{self, Approvals, Bus, Decided, Decision};
+use crate::audit::{Audit, Entry, Reader};
+use crate::ca::{self, Ca};
+use crate::identity::{self, Failures, Print};
+use crate::inject::Uses;
+use crate::live::{Live, Revoked};
+use crate::meter::{Meter, Prices};
+use crate::refusal::Refusal;
+use crate::resolve::{Resolve, Resolver};
+use crate::rules::{self, Rules};
 use crate::store::{Cached, Kind, Store};
-use crate::upstream::{Dialer, Pool};
-use crate::{SOCKET, VaultError, proxy, socket};
+use crate::upstream::{self, Dialer, Pool};
+use crate::wallet::Wallet;
+use crate::{SOCKET, VaultError, audit, environment, front, socket};
+use nanoclaw_policy::{AgentNames, Authority, Limit, Policy, Rates};
+use nanoclaw_secrets::KeySource;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -17,9 +29,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
@@ -27,7 +40,13 @@ pub(crate) const CONTROL: &str = "vault.sock";
 pub(crate) const LINE_MAX: u64 = 64 << 10;
 /// What the process says on its standard output once the control socket listens.
 pub(crate) const READY: &str = "ready";
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 128;
+const IN_FLIGHT_MAX: usize = 64;
+/// How soon a change of the policy or of a secret is seen on what runs.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOKS_PER_EXPIRY: u32 = 40;
+/// Table and name of the sealed record of the certificate authority.
+const CA: &str = "ca";
 /// New connections of one session within [`WINDOW`]; what comes faster waits, so that neither the
 /// upstream nor the log is flooded.
 const ACCEPTS_MAX: u32 = 200;
@@ -37,10 +56,12 @@ const OPEN_FILES_MAX: u64 = 65_536;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How a vault runs.
-#[derive(Debug, Clone)]
+#[derive(Clone, Default)]
 pub struct ServeOptions {
     /// The install's data directory.
     pub data: PathBuf,
+    /// Where names are looked up, instead of the system.
+    pub resolver: Option<Arc<dyn Resolve>>,
 }
 
 /// What the host asks.
@@ -48,7 +69,7 @@ pub struct ServeOptions {
 #[serde(tag = "op", rename_all = "snake_case")]
 pub(crate) enum Ask {
     /// Listen on `dir/proxy.sock` for this session; repeating it is harmless.
-    Open { session: String, agent: String, dir: PathBuf },
+    Open { session: String, agent: AgentNames, dir: PathBuf },
     /// Stop listening and cut what runs.
     Close { session: String },
     /// Tell how things stand.
@@ -72,6 +93,9 @@ pub(crate) struct Reply {
     /// Kind of the credential, if a usable one is stored.
     #[serde(default)]
     pub(crate) credential: Option<Kind>,
+    /// For the session that was opened: what its box is told.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) env: BTreeMap<String, String>,
     /// Open sessions.
     #[serde(default)]
     pub(crate) sessions: usize,
@@ -89,12 +113,18 @@ pub(crate) struct Reply {
 /// Who a socket belongs to.
 pub(crate) struct Session {
     pub(crate) id: String,
-    pub(crate) agent: String,
+    pub(crate) agent: AgentNames,
+    pub(crate) token: Print,
+    pub(crate) failures: Mutex<Failures>,
     pub(crate) pool: Pool,
+    /// One per request that is being answered.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Ends what runs on its own.
+    pub(crate) closed: watch::Sender<bool>,
 }
 
 struct Open {
-    agent: String,
+    session: Arc<Session>,
     dir: PathBuf,
     inode: u64,
     task: JoinHandle<()>,
@@ -102,6 +132,7 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        self.session.closed.send_replace(true);
         self.task.abort();
     }
 }
@@ -110,10 +141,22 @@ impl Drop for Open {
 pub(crate) struct Vault {
     pub(crate) credential: Cached,
     pub(crate) dialer: Dialer,
+    pub(crate) resolver: Resolver,
+    pub(crate) ca: Ca,
+    pub(crate) wallet: Wallet,
+    pub(crate) audit: Audit,
     pub(crate) requests: AtomicU64,
     pub(crate) approvals: Arc<Approvals>,
+    pub(crate) meter: Meter,
     /// What the host is to hear.
-    pub(crate) bus: Arc<Bus>,
+    bus: Arc<Bus>,
+    rules: Rules,
+    rates: Rates,
+    live: Live,
+    token_key: [u8; 32],
+    public: PathBuf,
+    began: Instant,
+    ids: (u64, AtomicU64),
     sessions: Mutex<BTreeMap<String, Open>>,
 }
 
@@ -122,19 +165,12 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     harden().map_err(|e| VaultError::io("hardening the vault process", e))?;
     let run = options.data.join("run");
     let (_lock, control) = take_over(&run)?;
-    let bus = Arc::new(Bus::new(approvals::system_clock()));
-    let approvals = Approvals::prepare(&options.data.join("vault"), Arc::clone(&bus))?;
-    let vault = Arc::new(Vault {
-        credential: Cached::new(Store::new(&options.data)),
-        dialer: Dialer::new()?,
-        requests: AtomicU64::new(0),
-        approvals,
-        bus,
-        sessions: Mutex::default(),
-    });
+    let vault = tokio::task::spawn_blocking(move || Vault::open(options)).await;
+    let vault = vault.map_err(|e| VaultError::Refused(e.to_string()))??;
     let mut lifeline = Lifeline::of_stdin().map_err(|e| VaultError::io("watching stdin", e))?;
     announce().map_err(|e| VaultError::io("announcing readiness", e))?;
     let mut callers = JoinSet::new();
+    callers.spawn(look_after(Arc::clone(&vault)));
     loop {
         tokio::select! {
             accepted = control.accept() => match accepted {
@@ -152,6 +188,33 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     }
 }
 
+/// Sees within a moment what the owner changed: files and secrets have no other way to say so.
+async fn look_after(vault: Arc<Vault>) {
+    let mut known = vault.wallet.generation();
+    let mut beats = 0_u32;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        beats += 1;
+        let seen = Arc::clone(&vault);
+        // It ends with the process.
+        let wrong = tokio::task::spawn_blocking(move || seen.rules.refresh()).await;
+        if let Ok(Some(wrong)) = wrong {
+            vault.owner("policy", &wrong);
+        }
+        let now = vault.wallet.generation();
+        // Grants end by the clock as well.
+        if now != known || beats % LOOKS_PER_EXPIRY == 0 {
+            known = now;
+            let tied = Arc::clone(&vault);
+            let tied = tokio::task::spawn_blocking(move || tied.wallet.retie()).await;
+            if let Ok(Err(e)) = tied {
+                tracing::warn!("placeholders: {e}");
+            }
+            vault.live.judge(&vault.wallet).await;
+        }
+    }
+}
+
 /// No core dump and no debugger may see the credential, and many boxes need many files.
 fn harden() -> io::Result<()> {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -162,6 +225,11 @@ fn harden() -> io::Result<()> {
     let most = files.maximum.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
     let more = Rlimit { current: Some(most), maximum: files.maximum };
     Ok(rustix::process::setrlimit(Resource::Nofile, more)?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates hold the time of the world, and nothing waits for it")]
+pub(crate) fn clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// Makes sure that no other vault serves this install, then takes the control socket.
@@ -225,7 +293,7 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
         let reply = match serde_json::from_slice::<Ask>(&line) {
             // Ends when the host listens no more.
             Ok(Ask::Watch) => return drop(vault.bus.stream(&mut read, &mut write).await),
-            Ok(ask) => vault.reply(ask).unwrap_or_else(|e| {
+            Ok(ask) => vault.reply(ask).await.unwrap_or_else(|e| {
                 tracing::warn!("control: {e}");
                 Reply { error: Some(e.to_string()), ..Reply::default() }
             }),
@@ -240,15 +308,140 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
 }
 
 impl Vault {
-    fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
-        let (mut waiting, mut pending) = (false, Vec::new());
+    /// Opens everything that outlives a process. Blocks.
+    fn open(options: ServeOptions) -> Result<Arc<Self>, VaultError> {
+        let dir = options.data.join("vault");
+        socket::make_dir(&dir, 0o700).map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
+        let refused = |e: nanoclaw_secrets::SecretsError| VaultError::Refused(e.to_string());
+        let store = Arc::new(nanoclaw_secrets::Store::open(&dir, &KeySource::Auto).map_err(refused)?);
+        let wallet = Wallet::new(Arc::clone(&store));
+        let now = clock();
+        let record = store.record(CA, CA).map_err(refused)?;
+        let (ca, made) = Ca::open(record.as_deref().map(Vec::as_slice), now)?;
+        if let Some(made) = made {
+            store.set_record(CA, CA, Some(&made)).map_err(refused)?;
+        }
+        let roots = upstream::machine_roots();
+        let public = dir.join("boxes");
+        socket::make_dir(&public, 0o755).map_err(|e| VaultError::io(format!("preparing {public:?}"), e))?;
+        ca.publish(&public, &roots)?;
+        let anchor = Arc::clone(&store);
+        let audit = Audit::start(&dir.join(audit::FILE), wallet.key("audit")?, jiff::Timestamp::now, move |head| {
+            let bytes = serde_json::to_vec(head).unwrap_or_default();
+            if let Err(e) = anchor.set_record("audit", "anchor", Some(&bytes)) {
+                tracing::warn!("the audit log's anchor: {e}");
+            }
+        })?;
+        let bus = Arc::new(Bus::new(approvals::system_clock()));
+        let log = Reader::open(&dir.join(audit::FILE)).map_err(|e| VaultError::Refused(format!("audit.db: {e}")))?;
+        let meter = Meter::open(&log, audit.clone(), Prices::default());
+        let meter = meter.map_err(|e| VaultError::Refused(format!("what was spent: {e}")))?;
+        let base = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
+        Ok(Arc::new(Self {
+            credential: Cached::new(Store::new(&options.data)),
+            dialer: Dialer::new(roots)?,
+            resolver: Resolver::new(options.resolver),
+            ca,
+            token_key: wallet.key("token")?,
+            wallet,
+            approvals: Approvals::prepare(&dir, Arc::clone(&bus))?,
+            bus,
+            meter,
+            audit,
+            requests: AtomicU64::new(0),
+            rules: Rules::new(dir.join(rules::FILE)),
+            rates: Rates::default(),
+            live: Live::default(),
+            public,
+            began: Instant::now(),
+            ids: (base, AtomicU64::new(0)),
+            sessions: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.rules.policy()
+    }
+
+    /// A name for one exchange.
+    pub(crate) fn next_id(&self) -> String {
+        let n = self.ids.1.fetch_add(1, Ordering::Relaxed);
+        format!("req_{:016x}", self.ids.0.wrapping_add(n))
+    }
+
+    /// Counts a request, or says when it may come again.
+    pub(crate) fn take(&self, limits: &[Limit], session: &Session) -> Result<(), Refusal> {
+        let taken = self.rates.take(limits, &session.agent.id, &session.id, self.began.elapsed());
+        taken.map_err(|much| {
+            let status = hyper::StatusCode::TOO_MANY_REQUESTS;
+            Refusal::new(status, "rate_limited", much.to_string()).after(much.after)
+        })
+    }
+
+    pub(crate) fn watch(&self, session: &Session, at: &Authority, uses: &Uses) -> Option<Revoked> {
+        self.live.watch(session, at, uses)
+    }
+
+    pub(crate) async fn remembered(
+        &self,
+        agent: &AgentNames,
+        at: &Authority,
+    ) -> Result<Option<bool>, Refusal> {
+        self.approvals.remembered(&agent.id, &at.to_string()).await.map_err(no)
+    }
+
+    /// Something that only an attack or a mistake explains.
+    pub(crate) fn alarm(&self, session: &Session, code: &'static str, text: &str) {
+        tracing::warn!(session = session.id, agent = session.agent.id, code, "alarm: {text}");
+        self.bus.alarm(code, &session.id, &session.agent.id, text);
+        self.note(Entry {
+            kind: "alarm",
+            session: session.id.clone(),
+            agent: session.agent.id.clone(),
+            decision: code.to_owned(),
+            error: Some(text.to_owned()),
+            ..Entry::default()
+        });
+    }
+
+    /// Something that the owner should know, once.
+    pub(crate) fn owner(&self, key: &str, text: &str) {
+        tracing::warn!(key, "for the owner: {text}");
+        self.bus.owner(key, text);
+    }
+
+    /// Notes what nobody waits for.
+    pub(crate) fn note(&self, entry: Entry) {
+        let audit = self.audit.clone();
+        tokio::spawn(async move { audit.write(entry).await });
+    }
+
+    /// The id of an open session that is such.
+    pub(crate) fn session_with(&self, such: impl Fn(&Session) -> bool) -> Option<String> {
+        self.sessions().values().find(|open| such(&open.session)).map(|open| open.session.id.clone())
+    }
+
+    async fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
+        let (mut env, mut waiting, mut pending) = (BTreeMap::new(), false, Vec::new());
         match ask {
-            Ask::Open { session, agent, dir } => self.open(session, agent, dir)?,
+            Ask::Open { session, agent, dir } => {
+                let vault = Arc::clone(self);
+                let opened = tokio::task::spawn_blocking(move || vault.open_session(session, agent, dir));
+                env = opened.await.map_err(|e| VaultError::Refused(e.to_string()))??;
+            }
             Ask::Close { session } => self.close(&session),
-            Ask::Reload => self.credential.forget(),
+            Ask::Reload => {
+                self.credential.forget();
+                if let Some(wrong) = self.rules.refresh() {
+                    return Err(VaultError::Refused(wrong));
+                }
+            }
             Ask::Status | Ask::Watch => {}
             Ask::Decide(decision) => {
-                waiting = self.approvals.decide(&decision)? == Decided::Now { waiting: true };
+                let approvals = Arc::clone(&self.approvals);
+                let done = tokio::task::spawn_blocking(move || approvals.decide(&decision)).await;
+                let done = done.map_err(|e| VaultError::Refused(e.to_string()))??;
+                waiting = done == Decided::Now { waiting: true };
             }
             Ask::Pending => pending = self.bus.pending(),
         }
@@ -259,6 +452,7 @@ impl Vault {
         Ok(Reply {
             error: None,
             credential: credential.map(|c| c.kind),
+            env,
             sessions: self.sessions().len(),
             requests: self.requests.load(Ordering::Relaxed),
             waiting,
@@ -270,22 +464,42 @@ impl Vault {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(self: &Arc<Self>, id: String, agent: String, dir: PathBuf) -> Result<(), VaultError> {
-        let mut sessions = self.sessions();
-        if let Some(open) = sessions.get(&id)
-            && (&open.agent, &open.dir) == (&agent, &dir)
-            && inode(&dir).is_ok_and(|now| now == open.inode)
-        {
-            return Ok(());
-        }
+    /// Listens for a box and puts beside the socket what the box trusts; tells its variables. Blocks.
+    fn open_session(
+        self: &Arc<Self>,
+        id: String,
+        agent: AgentNames,
+        dir: PathBuf,
+    ) -> Result<BTreeMap<String, String>, VaultError> {
+        let token = identity::token(&self.token_key, &id);
+        let env = environment::proxy(&token);
+        self.wallet.meet(&agent)?;
         let failed =
             |e| VaultError::io(format!("opening the socket of session {id} in {dir:?}"), e);
+        for name in ca::FILES {
+            socket::link(&self.public.join(name), &dir.join(name)).map_err(failed)?;
+        }
+        let mut sessions = self.sessions();
+        if let Some(open) = sessions.get(&id)
+            && (&open.session.agent, &open.dir) == (&agent, &dir)
+            && inode(&dir).is_ok_and(|now| now == open.inode)
+        {
+            return Ok(env);
+        }
         let listener = socket::bind(&dir, SOCKET, 0o666).map_err(failed)?;
         let inode = inode(&dir).map_err(failed)?;
-        let session = Session { id: id.clone(), agent: agent.clone(), pool: Pool::default() };
-        let task = tokio::spawn(accept(Arc::clone(self), Arc::new(session), listener));
-        sessions.insert(id, Open { agent, dir, inode, task });
-        Ok(())
+        let session = Arc::new(Session {
+            id: id.clone(),
+            agent,
+            token: identity::print(&token),
+            failures: Mutex::default(),
+            pool: Pool::default(),
+            slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            closed: watch::Sender::new(false),
+        });
+        let task = tokio::spawn(accept(Arc::clone(self), Arc::clone(&session), listener));
+        sessions.insert(id, Open { session, dir, inode, task });
+        Ok(env)
     }
 
     fn close(&self, id: &str) {
@@ -316,7 +530,7 @@ async fn accept(vault: Arc<Vault>, session: Arc<Session>, listener: UnixListener
                 Ok((stream, _)) => {
                     accepts += 1;
                     let (vault, session) = (Arc::clone(&vault), Arc::clone(&session));
-                    running.spawn(async move { proxy::connection(&vault, &session, stream).await });
+                    running.spawn(async move { front::connection(&vault, &session, stream).await });
                 }
                 Err(e) => {
                     tracing::warn!(session = session.id, "accepting: {e}");

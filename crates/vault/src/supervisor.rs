@@ -7,9 +7,12 @@
 //! The host never learns the credential: a [`Grant`] holds a directory to mount and placeholders. The vault
 //! lives no longer than the host, because it watches a pipe from it. Read next: [`crate::serve`](mod@crate::serve).
 
+use crate::ca::BUNDLE_PEM;
+use crate::environment::SYSTEM_BUNDLE;
 use crate::serve::{Ask, CONTROL, LINE_MAX, READY, Reply};
 use crate::store::Kind;
 use crate::{BOX_URL, DUMMY, VaultError, socket};
+use nanoclaw_policy::AgentNames;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -62,8 +65,10 @@ pub struct SupervisorConfig {
 pub struct Grant {
     /// Host directory to mount read-only at `/run/vault`; it holds `proxy.sock`.
     pub dir: PathBuf,
-    /// For the environment of the box: the address and a placeholder; empty without a credential.
+    /// For the environment of the box: where the proxy is, what it trusts, and a placeholder for each credential.
     pub env: BTreeMap<String, String>,
+    /// Files to mount read-only over those of the box: here, and there.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 /// How the vault does.
@@ -82,7 +87,7 @@ pub struct VaultStatus {
 }
 
 struct Session {
-    agent: String,
+    agent: AgentNames,
     dir: PathBuf,
 }
 
@@ -123,19 +128,22 @@ impl Supervisor {
     }
 
     /// Gives a session its socket; asking again is harmless and tells the credential's kind of now.
-    pub async fn open(&self, session: &str, agent: &str) -> Result<Grant, VaultError> {
+    pub async fn open(&self, session: &str, agent: &AgentNames) -> Result<Grant, VaultError> {
         let dir = self.session_dir(session);
         let parent = self.config.data.join("run/s");
         // A box sees only its own directory; other users of this machine see none.
         socket::make_dir(&parent, 0o700)
             .and_then(|()| socket::make_dir(&dir, 0o711))
             .map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
-        let known = Session { agent: agent.to_owned(), dir: dir.clone() };
+        let known = Session { agent: agent.clone(), dir: dir.clone() };
         self.sessions().insert(session.to_owned(), known);
         let ask =
-            Ask::Open { session: session.to_owned(), agent: agent.to_owned(), dir: dir.clone() };
+            Ask::Open { session: session.to_owned(), agent: agent.clone(), dir: dir.clone() };
         let reply = self.ask_until_answered(&ask).await?;
-        Ok(Grant { dir, env: environment(reply.credential) })
+        let mut env = reply.env;
+        env.extend(environment(reply.credential));
+        let files = vec![(dir.join(BUNDLE_PEM), SYSTEM_BUNDLE.into())];
+        Ok(Grant { dir, env, files })
     }
 
     /// Takes the socket away and cuts what runs through it; closing twice is harmless.

@@ -1,35 +1,38 @@
-//! Connections to the upstream: one address, verified TLS, a small pool per session.
+//! Connections to upstreams: checked addresses, verified TLS, a small pool per session.
 //!
-//! Sessions never share a connection, redirects are never followed, and the address comes from the owner's
-//! setting alone, never from a box. Read next: `proxy`, the only user.
+//! Sessions never share a connection and redirects are never followed. Who calls has judged the addresses; here
+//! they are dialled as they are. Read next: `exchange`, the only user.
 
-use crate::VaultError;
-use http_body_util::Limited;
+use crate::exchange::{Kind, Route};
+use crate::refusal::Refusal;
+use crate::{Body, VaultError};
 use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper::{Request, Response, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use nanoclaw_policy::{Authority, Host};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A model may think for minutes before the first byte of an answer that is not streamed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
-const IDLE_MAX: usize = 4;
+/// When one address is slow the next is tried beside it.
+const STAGGER: Duration = Duration::from_millis(250);
+const IDLE_MAX: usize = 8;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How soon a peer that vanished during a stream is noticed.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-
-type Body = Limited<Incoming>;
-type Sender = SendRequest<Body>;
+const HEAD_MAX: usize = 64 << 10;
+const HEADERS_MAX: usize = 256;
 
 /// Where credentials may be sent: `https://host[:port][/prefix]`, or plain `http` on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,17 +75,22 @@ impl BaseUrl {
         Ok(Self { tls, host, port, prefix })
     }
 
-    /// For the `Host` header.
-    pub(crate) fn authority(&self) -> String {
+    /// As written in a `Host` header.
+    fn authority(&self) -> String {
         match (self.tls, self.port) {
             (true, 443) | (false, 80) => self.host.clone(),
             (_, port) => format!("{}:{port}", self.host),
         }
     }
 
-    /// The request target for a path of the API.
-    pub(crate) fn target(&self, path_and_query: &str) -> Option<Uri> {
-        format!("{}{path_and_query}", self.prefix).parse().ok()
+    /// The way of requests to it.
+    pub(crate) fn route(&self) -> Result<Route, Refusal> {
+        let port = if self.tls { 443 } else { 80 };
+        let place = Authority::parse(&self.authority(), Some(port)).map_err(|e| {
+            Refusal::unavailable("bad_base_url", format!("the model's address {self}: {e}")).for_model()
+        })?;
+        let to = To { place, tls: self.tls, h2: false };
+        Ok(Route { to, prefix: self.prefix.clone(), kind: Kind::Model })
     }
 }
 
@@ -104,20 +112,35 @@ pub(crate) enum SendError {
     Slow(Duration),
 }
 
+/// One upstream and how to talk to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct To {
+    pub(crate) place: Authority,
+    pub(crate) tls: bool,
+    /// The box speaks HTTP/2, so the upstream may.
+    pub(crate) h2: bool,
+}
+
 /// Opens connections.
 pub(crate) struct Dialer {
-    tls: TlsConnector,
+    h1: TlsConnector,
+    h2: TlsConnector,
+}
+
+/// What this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
+pub(crate) fn machine_roots() -> Vec<CertificateDer<'static>> {
+    let found = rustls_native_certs::load_native_certs();
+    for e in &found.errors {
+        tracing::warn!("reading root certificates: {e}");
+    }
+    found.certs
 }
 
 impl Dialer {
-    /// Trusts what this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` are honoured.
-    pub(crate) fn new() -> Result<Self, VaultError> {
-        let found = rustls_native_certs::load_native_certs();
-        for e in &found.errors {
-            tracing::warn!("reading root certificates: {e}");
-        }
+    /// Trusts these roots.
+    pub(crate) fn new(certs: Vec<CertificateDer<'static>>) -> Result<Self, VaultError> {
         let mut roots = RootCertStore::empty();
-        let (added, _unreadable) = roots.add_parsable_certificates(found.certs);
+        let (added, _unreadable) = roots.add_parsable_certificates(certs);
         if added == 0 {
             tracing::error!("no root certificates: install ca-certificates or set SSL_CERT_FILE");
         }
@@ -128,50 +151,129 @@ impl Dialer {
             config.map_err(|e| VaultError::Refused(format!("TLS cannot be set up: {e}")))?;
         let mut config = config.with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self { tls: TlsConnector::from(Arc::new(config)) })
+        let h1 = TlsConnector::from(Arc::new(config.clone()));
+        config.alpn_protocols.insert(0, b"h2".to_vec());
+        Ok(Self { h1, h2: TlsConnector::from(Arc::new(config)) })
     }
 
-    async fn dial(&self, to: &BaseUrl) -> Result<Sender, SendError> {
+    async fn dial(&self, to: &To, at: &[SocketAddr]) -> Result<(Sender, SocketAddr), SendError> {
         let connecting = async {
-            let host = to.host.trim_matches(['[', ']']);
-            let tcp = TcpStream::connect((host, to.port)).await.map_err(SendError::Connect)?;
-            tune(&tcp).map_err(SendError::Connect)?;
+            let tcp = connect(at).await.map_err(SendError::Connect)?;
+            let peer = tcp.peer_addr().map_err(SendError::Connect)?;
             if !to.tls {
-                return handshake(tcp).await;
+                return Ok((h1(tcp).await?, peer));
             }
-            let name = ServerName::try_from(host.to_owned())
-                .map_err(|e| SendError::Connect(io::Error::other(e)))?;
-            handshake(self.tls.connect(name, tcp).await.map_err(SendError::Connect)?).await
+            let name = server_name(&to.place.host).map_err(SendError::Connect)?;
+            let tls = if to.h2 { &self.h2 } else { &self.h1 };
+            let stream = tls.connect(name, tcp).await.map_err(SendError::Connect)?;
+            let both = to.h2 && stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            Ok((if both { h2(stream).await? } else { h1(stream).await? }, peer))
         };
         let slow = |_| Err(SendError::Slow(CONNECT_TIMEOUT));
         timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(slow)
     }
 }
 
-fn tune(tcp: &TcpStream) -> io::Result<()> {
-    tcp.set_nodelay(true)?;
-    rustix::net::sockopt::set_socket_keepalive(tcp, true)?;
-    #[cfg(target_os = "linux")]
-    rustix::net::sockopt::set_tcp_keepidle(tcp, KEEPALIVE)?;
-    Ok(())
+fn server_name(host: &Host) -> io::Result<ServerName<'static>> {
+    match host {
+        Host::Ip(ip) => Ok(ServerName::from(*ip)),
+        Host::Name(name) => ServerName::try_from(name.clone()).map_err(io::Error::other),
+    }
 }
 
-async fn handshake<S>(stream: S) -> Result<Sender, SendError>
+/// The first of these addresses that answers; each has a head start over the next.
+pub(crate) async fn connect(at: &[SocketAddr]) -> io::Result<TcpStream> {
+    let (mut tries, mut rest) = (JoinSet::new(), at.iter().copied());
+    let mut failed = io::Error::other("it has no address");
+    loop {
+        match rest.next() {
+            Some(next) => drop(tries.spawn(TcpStream::connect(next))),
+            None if tries.is_empty() => return Err(failed),
+            None => {}
+        }
+        tokio::select! {
+            Some(done) = tries.join_next() => match done.map_err(io::Error::other).flatten() {
+                Ok(tcp) => return tune(tcp),
+                Err(e) => failed = e,
+            },
+            () = tokio::time::sleep(STAGGER), if rest.len() > 0 => {}
+        }
+    }
+}
+
+fn tune(tcp: TcpStream) -> io::Result<TcpStream> {
+    tcp.set_nodelay(true)?;
+    rustix::net::sockopt::set_socket_keepalive(&tcp, true)?;
+    #[cfg(target_os = "linux")]
+    rustix::net::sockopt::set_tcp_keepidle(&tcp, KEEPALIVE)?;
+    Ok(tcp)
+}
+
+async fn h1<S>(stream: S) -> Result<Sender, SendError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, driver) = http1::handshake(TokioIo::new(stream)).await.map_err(SendError::Http)?;
+    let mut made = http1::Builder::new();
+    made.max_buf_size(HEAD_MAX).max_headers(HEADERS_MAX);
+    let (sender, driver) = made.handshake(TokioIo::new(stream)).await.map_err(SendError::Http)?;
     // Ends when the sender and the body of the last answer are gone.
+    tokio::spawn(async move {
+        if let Err(e) = driver.with_upgrades().await {
+            tracing::debug!("upstream connection ended: {e}");
+        }
+    });
+    Ok(Sender::H1(sender))
+}
+
+async fn h2<S>(stream: S) -> Result<Sender, SendError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let mut made = http2::Builder::new(TokioExecutor::new());
+    made.timer(TokioTimer::new()).keep_alive_interval(KEEPALIVE).adaptive_window(true);
+    made.max_header_list_size(HEAD_MAX as u32).max_concurrent_reset_streams(64);
+    let (sender, driver) = made.handshake(TokioIo::new(stream)).await.map_err(SendError::Http)?;
     tokio::spawn(async move {
         if let Err(e) = driver.await {
             tracing::debug!("upstream connection ended: {e}");
         }
     });
-    Ok(sender)
+    Ok(Sender::H2(sender))
+}
+
+enum Sender {
+    H1(http1::SendRequest<Body>),
+    H2(http2::SendRequest<Body>),
+}
+
+type Failed = TrySendError<Request<Body>>;
+
+impl Sender {
+    fn is_ready(&self) -> bool {
+        match self {
+            Self::H1(sender) => sender.is_ready(),
+            Self::H2(sender) => sender.is_ready(),
+        }
+    }
+
+    async fn send(&mut self, mut request: Request<Body>, to: &To) -> Result<Response<Incoming>, Failed> {
+        match self {
+            Self::H1(sender) => sender.try_send_request(request).await,
+            Self::H2(sender) => {
+                request.headers_mut().remove(hyper::header::HOST);
+                let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+                let uri = format!("https://{}{path}", to.place.header(443));
+                // Both parts were judged before, so together they are an address.
+                *request.uri_mut() = uri.parse().unwrap_or_default();
+                sender.try_send_request(request).await
+            }
+        }
+    }
 }
 
 struct Idle {
-    to: BaseUrl,
+    to: To,
+    peer: SocketAddr,
     sender: Sender,
     since: Instant,
 }
@@ -182,25 +284,35 @@ pub(crate) struct Pool {
     idle: Arc<Mutex<Vec<Idle>>>,
 }
 
+/// Told when a request's body went out whole; before that its connection is not used again.
+pub(crate) type Whole = Arc<std::sync::atomic::AtomicBool>;
+
 impl Pool {
     /// Sends a request whose target and headers are final; returns when the head of the answer is here.
     /// Dropping the future or the answer's body ends the exchange with the upstream as well.
     pub(crate) async fn send(
         &self,
         dialer: &Dialer,
-        to: &BaseUrl,
+        (to, at): (&To, &[SocketAddr]),
         mut request: Request<Body>,
-    ) -> Result<Response<Incoming>, SendError> {
+        (whole, patience): (&Whole, Duration),
+    ) -> Result<(Response<Incoming>, SocketAddr), SendError> {
         loop {
-            let (mut sender, reused) = match self.take(to) {
-                Some(sender) => (sender, true),
-                None => (dialer.dial(to).await?, false),
+            let (mut sender, peer, reused) = match self.take(to, at) {
+                Some(idle) => (idle.sender, idle.peer, true),
+                None => {
+                    let (sender, peer) = dialer.dial(to, at).await?;
+                    (sender, peer, false)
+                }
             };
-            let sent = timeout(HEAD_TIMEOUT, sender.try_send_request(request)).await;
-            match sent.map_err(|_| SendError::Slow(HEAD_TIMEOUT))? {
+            let sent = timeout(patience, sender.send(request, to)).await;
+            match sent.map_err(|_| SendError::Slow(patience))? {
                 Ok(answer) => {
-                    self.put_when_idle(to.clone(), sender);
-                    return Ok(answer);
+                    let early = !whole.load(std::sync::atomic::Ordering::Acquire);
+                    if !early && answer.status() != hyper::StatusCode::SWITCHING_PROTOCOLS {
+                        self.put_when_idle(to.clone(), peer, sender);
+                    }
+                    return Ok((answer, peer));
                 }
                 Err(mut failed) => match failed.take_message() {
                     // The upstream had closed an idle connection: not one byte was sent.
@@ -211,23 +323,29 @@ impl Pool {
         }
     }
 
-    fn take(&self, to: &BaseUrl) -> Option<Sender> {
+    fn take(&self, to: &To, at: &[SocketAddr]) -> Option<Idle> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         sweep(&mut idle);
-        let at = idle.iter().rposition(|one| one.to == *to)?;
-        Some(idle.swap_remove(at).sender)
+        let found = idle.iter().rposition(|one| one.to == *to && at.contains(&one.peer))?;
+        if let Sender::H2(sender) = &idle[found].sender {
+            let sender = Sender::H2(sender.clone());
+            idle[found].since = Instant::now();
+            return Some(Idle { to: to.clone(), peer: idle[found].peer, sender, since: Instant::now() });
+        }
+        Some(idle.swap_remove(found))
     }
 
     /// Waits in the background until the answer was read to its end, then keeps the connection a while.
-    fn put_when_idle(&self, to: BaseUrl, mut sender: Sender) {
+    fn put_when_idle(&self, to: To, peer: SocketAddr, mut sender: Sender) {
         let pool = Arc::downgrade(&self.idle);
         tokio::spawn(async move {
-            if sender.ready().await.is_err() {
+            if let Sender::H1(sender) = &mut sender
+                && sender.ready().await.is_err()
+            {
                 return;
             }
             let Some(idle) = pool.upgrade() else { return };
-            let since = Instant::now();
-            put(&idle, Idle { to, sender, since });
+            put(&idle, Idle { to, peer, sender, since: Instant::now() });
             drop(idle);
             tokio::time::sleep(IDLE_TIMEOUT).await;
             if let Some(idle) = pool.upgrade() {
@@ -240,7 +358,9 @@ impl Pool {
 fn put(idle: &Mutex<Vec<Idle>>, one: Idle) {
     let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
     sweep(&mut idle);
-    if idle.len() < IDLE_MAX {
+    // One connection of HTTP/2 carries everything.
+    let twin = |other: &Idle| matches!(other.sender, Sender::H2(_)) && other.to == one.to;
+    if idle.len() < IDLE_MAX && !(matches!(one.sender, Sender::H2(_)) && idle.iter().any(twin)) {
         idle.push(one);
     }
 }

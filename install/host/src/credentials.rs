@@ -86,7 +86,7 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
     match command {
         VaultCommand::Serve => {
             let data = process.config.data.clone();
-            nanoclaw_vault::serve(ServeOptions { data }).await?;
+            nanoclaw_vault::serve(ServeOptions { data, ..ServeOptions::default() }).await?;
         }
         VaultCommand::Explain(args) => return crate::vault_policy::explain(process, &args),
         VaultCommand::Policy(command) => return crate::vault_policy::policy(process, &command),

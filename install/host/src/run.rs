@@ -8,7 +8,7 @@ use nanoclaw_driver::{BoxUser, Limits};
 use nanoclaw_host::{Boxes, Egress, EgressGrant, HostOptions};
 use nanoclaw_ops::config::{Config, Environment, Strings as _};
 use nanoclaw_ops::{Error, drivers as choice, service, setup};
-use nanoclaw_vault::{Supervisor, SupervisorConfig};
+use nanoclaw_vault::{AgentNames, Supervisor, SupervisorConfig};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -157,7 +157,8 @@ struct Vault(Arc<Supervisor>);
 #[async_trait]
 impl Egress for Vault {
     async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
-        let grant = self.0.open(session.as_str(), agent.as_str()).await;
+        let agent = AgentNames { id: agent.to_string(), folder: agent.to_string() };
+        let grant = self.0.open(session.as_str(), &agent).await;
         let grant = grant.map_err(|e| e.to_string())?;
         Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
     }

@@ -7,7 +7,7 @@ use hyper::header::HeaderMap;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use nanoclaw_vault::{Credential, Grant, Store, Supervisor, SupervisorConfig};
+use nanoclaw_vault::{AgentNames, Credential, Grant, Store, Supervisor, SupervisorConfig};
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs::File;
@@ -238,7 +238,7 @@ impl Install {
     }
 
     pub(crate) async fn open(&self, session: &str) -> Grant {
-        soon(self.supervisor.open(session, "agent-1")).await.unwrap()
+        soon(self.supervisor.open(session, &agent("agent-1"))).await.unwrap()
     }
 
     pub(crate) async fn pid(&self) -> u32 {
@@ -248,6 +248,10 @@ impl Install {
     pub(crate) async fn stop(self) {
         soon(self.supervisor.stop()).await;
     }
+}
+
+pub(crate) fn agent(name: &str) -> AgentNames {
+    AgentNames { id: name.to_owned(), folder: name.to_owned() }
 }
 
 /// Connects as the box would: the mounted directory is all that it knows.

@@ -10,7 +10,6 @@ async fn the_key_is_put_in_and_the_placeholder_never_leaves() {
     let (install, grant) = Install::with(&upstream, KEY).await;
     assert_eq!(grant.env["ANTHROPIC_BASE_URL"], "http://127.0.0.1:3128");
     assert_eq!(grant.env["ANTHROPIC_API_KEY"], "sk-ant-api03-nanoclaw-dummy");
-    assert_eq!(grant.env.len(), 2);
     let headers = "authorization: Bearer sk-ant-oat01-nanoclaw-dummy\r\nconnection: keep-alive, x-named\r\n\
                    x-named: 1\r\nproxy-authorization: Basic eDp5\r\naccept: text/event-stream\r\n";
     let (status, answer) = raw(&grant.dir, &message(headers, "{\"a\":1}")).await;

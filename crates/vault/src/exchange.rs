@@ -1,0 +1,490 @@
+//! One request of a box: judged, rewritten, sent, and its answer brought back as it comes.
+//!
+//! ```text
+//! authority ─▶ target ─▶ placeholders ─▶ policy ─▶ (person) ─▶ limits ─▶ credential ─▶ upstream
+//! box ◀─ recorded ◀─ scrubbed ◀─ flow ◀─ headers cleaned ◀─ answer ◀─────────────────────┘
+//! ```
+//!
+//! Nothing that the box sent as a credential leaves, and nothing is held back that may go. What a step does not
+//! understand it refuses. Read next: `inject` for the credential, `upstream` for the wire.
+
+mod headers;
+
+use crate::approvals::{self, Asked};
+use crate::audit::{Entry, Record, Recorded, masked};
+use crate::flow::{Flow, Limits, Stopped};
+use crate::guard::Judgement;
+use crate::head::{self, BODY_MAX};
+use crate::inject::{self, Uses};
+use crate::refusal::{DRAIN_TIMEOUT, Refusal};
+use crate::live::Revoked;
+use crate::scan::{Cut, Guarded, Leak, Needles, Scrub};
+use crate::serve::{Session, Vault};
+use crate::upstream::{SendError, To, Whole};
+use crate::{Answer, Body, BoxError, model};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::http::request::Parts;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Method, Request, Response, StatusCode, Version};
+use nanoclaw_policy::{
+    Asking, Authority, BadTarget, Bound, Decision, METHOD_HEADERS, Policy, Target, Verdict,
+};
+use std::error::Error;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
+/// A model may think for minutes before the first byte of an answer that is not streamed.
+const MODEL_TIMEOUT: Duration = Duration::from_secs(600);
+const SEND_IDLE: Duration = Duration::from_secs(60);
+const BODY_IDLE: Duration = Duration::from_secs(120);
+/// Events may be far apart.
+const STREAM_IDLE: Duration = Duration::from_secs(600);
+const DRAIN_MAX: usize = 64 << 20;
+
+/// Which way a request takes.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    pub(crate) to: To,
+    /// Stands before every path.
+    pub(crate) prefix: String,
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Somewhere on the Internet, under the policy.
+    Web,
+    /// The model's API at the address that the owner set.
+    Model,
+    /// A service that the owner declared, at this address.
+    Service(SocketAddr),
+}
+
+impl Route {
+    pub(crate) fn web(to: To) -> Self {
+        Self { to, prefix: String::new(), kind: Kind::Web }
+    }
+}
+
+/// Ends the wait for the next request's first bytes when its answer has left.
+struct Busy(Option<Arc<Judgement>>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        if let Some(told) = &self.0 {
+            told.answered();
+        }
+    }
+}
+
+/// One exchange, and what is noted of it.
+pub(crate) struct Course<'a> {
+    pub(crate) vault: &'a Arc<Vault>,
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) route: &'a Route,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) record: Record,
+    /// Bytes that the box sent.
+    sent: Arc<AtomicU64>,
+}
+
+/// Serves one request; whatever goes wrong is an answer too.
+pub(crate) async fn serve(
+    vault: &Arc<Vault>,
+    session: &Arc<Session>,
+    route: &Route,
+    mut request: Request<Incoming>,
+    told: Option<&Arc<Judgement>>,
+) -> Answer {
+    let busy = Busy(told.map(Arc::clone));
+    // Closed only when the session is, and then nobody listens.
+    let slot = Arc::clone(&session.slots).acquire_owned().await.ok();
+    vault.requests.fetch_add(1, Ordering::Relaxed);
+    let upgrade = hyper::upgrade::on(&mut request);
+    let (parts, body) = request.into_parts();
+    let id = vault.next_id();
+    let record = match vault.audit.begin(entry(session, route, &parts)).await {
+        Ok(record) => record,
+        Err(e) => return Refusal::unavailable("audit_unavailable", e.to_string()).answer(&id),
+    };
+    let mut course = Course { vault, session, route, policy: vault.policy(), record, sent: Arc::default() };
+    let mut body = Some(body);
+    match course.run(parts, &mut body, (upgrade, told)).await {
+        Ok((answer, scrub)) => {
+            let sent = Arc::clone(&course.sent);
+            let record = course.record;
+            answer.map(|flow| {
+                let kept = flow.keeps(slot).keeps(busy).into_body();
+                let finish = move |entry: &mut Entry| {
+                    entry.up = sent.load(Ordering::Relaxed);
+                    entry.scrubbed = scrub.map_or(0, |scrub| scrub.finds());
+                };
+                Recorded::new(kept, record, finish).boxed_unsync()
+            })
+        }
+        Err(refusal) => {
+            if let Some(body) = body {
+                drop(timeout(DRAIN_TIMEOUT, Limited::new(body, DRAIN_MAX).collect()).await);
+            }
+            course.refuse(refusal, &id)
+        }
+    }
+}
+
+/// What is noted of a request before it is judged.
+fn entry(session: &Session, route: &Route, parts: &Parts) -> Entry {
+    Entry {
+        kind: "exchange",
+        session: session.id.clone(),
+        agent: session.agent.id.clone(),
+        method: parts.method.to_string(),
+        host: route.to.place.host.to_string(),
+        port: route.to.place.port,
+        target: masked(parts.uri.path_and_query().map_or("/", |p| p.as_str())),
+        ..Entry::default()
+    }
+}
+
+/// Notes a request that could not be read, or had nowhere to go.
+pub(crate) fn note_refused(vault: &Vault, session: &Session, to: Option<&Authority>, why: &Refusal) {
+    log(session, "?", "?", why.status);
+    vault.note(Entry {
+        kind: "exchange",
+        session: session.id.clone(),
+        agent: session.agent.id.clone(),
+        host: to.map(|to| to.host.to_string()).unwrap_or_default(),
+        port: to.map_or(0, |to| to.port),
+        status: why.status.as_u16(),
+        decision: why.code.to_owned(),
+        error: Some(why.message.clone()),
+        ..Entry::default()
+    });
+}
+
+/// One line per request: who, what, outcome. Never a query, a header or a body.
+pub(crate) fn log(session: &Session, method: &str, path: &str, status: StatusCode) {
+    let status = status.as_u16();
+    tracing::info!(session = session.id, agent = session.agent.id, method, path, status, "request");
+}
+
+/// The box's side of what may become a WebSocket.
+type Upgrade<'a> = (OnUpgrade, Option<&'a Arc<Judgement>>);
+
+impl Course<'_> {
+    fn refuse(mut self, refusal: Refusal, id: &str) -> Answer {
+        let model = self.route.kind == Kind::Model;
+        let refusal = if model { refusal.for_model() } else { refusal };
+        self.record.entry.decision = refusal.code.to_owned();
+        self.record.answered(refusal.status.as_u16());
+        let path = self.record.entry.target.split('?').next().unwrap_or_default();
+        log(self.session, &self.record.entry.method, path, refusal.status);
+        refusal.answer(id)
+    }
+
+    fn place(&self) -> &Authority {
+        &self.route.to.place
+    }
+
+    /// Every step in its order; `body` is taken out when it goes on.
+    async fn run(
+        &mut self,
+        mut parts: Parts,
+        body: &mut Option<Incoming>,
+        (upgrade, told): Upgrade<'_>,
+    ) -> Result<(Response<Flow>, Option<Scrub>), Refusal> {
+        let target = self.head(&parts)?;
+        let socket = headers::websocket(&parts)?;
+        let bound = match self.route.kind {
+            Kind::Service(_) | Kind::Model => Arc::default(),
+            Kind::Web => {
+                self.vault.wallet.bound(&self.session.agent, self.place()).await?
+            }
+        };
+        headers::clean_request(&mut parts.headers, socket);
+        let uses = inject::take(&bound, &mut parts, &target)?;
+        self.tripwire(&parts, &target, &uses)?;
+        let decision = self.decide(&parts, &target, inject::fit(&bound, parts.method.as_str(), &target)).await?;
+        let at = self.addresses().await?;
+        let whole = Whole::default();
+        let mut out = self.outgoing(body, &parts, &whole)?;
+        if self.route.kind == Kind::Model {
+            out = model::judge(&self.policy, &self.session.agent, &parts.headers, out).await?;
+        }
+        if let Verdict::Ask { rule, first_use } = decision.verdict {
+            let asked = Asked { parts: &parts, target: &target, secrets: uses.names(), rule, first_use };
+            out = approvals::hold(self, asked, out).await?;
+        }
+        self.vault.take(&decision.limits, self.session)?;
+        let scrub = self.credential(&uses, &mut parts, &target).await?;
+        let cut = self.vault.watch(self.session, self.place(), &uses);
+        let answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
+        self.bring_back(answer, (uses, scrub, cut), (socket, upgrade, told))
+    }
+
+    /// Steps 8 and 9: the request is for this place, in a method and a target that have one reading.
+    fn head(&self, parts: &Parts) -> Result<Target, Refusal> {
+        let mismatch = || {
+            let text = format!("this connection is for {}, the request names another host", self.place());
+            Refusal::new(StatusCode::MISDIRECTED_REQUEST, "authority_mismatch", text)
+        };
+        let port = Some(self.default_port());
+        let host = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+        let host = host.map(|host| std::str::from_utf8(host).unwrap_or_default());
+        let uri = parts.uri.authority().map(hyper::http::uri::Authority::as_str);
+        if self.route.kind == Kind::Web {
+            for said in [host, uri].into_iter().flatten() {
+                let said = Authority::parse(said, port).map_err(|_| head::bad("no such host can be named"))?;
+                if said != *self.place() {
+                    return Err(mismatch());
+                }
+            }
+            if host.or(uri).is_none() {
+                return Err(mismatch());
+            }
+        }
+        if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+            return Err(Refusal::blocked("blocked_by_policy", "TRACE and CONNECT are not for here"));
+        }
+        if parts.headers.len() > head::FIELDS_MAX {
+            return Err(head::too_large());
+        }
+        let raw = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+        Target::parse(raw).map_err(|e| {
+            let long = matches!(e, BadTarget::TooLong);
+            let status = if long { StatusCode::URI_TOO_LONG } else { StatusCode::BAD_REQUEST };
+            Refusal::new(status, "bad_request", format!("the request target: {e}"))
+        })
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.route.to.tls { 443 } else { 80 }
+    }
+
+    /// Step 10: no placeholder stands where it has no business.
+    fn tripwire(&mut self, parts: &Parts, target: &Target, uses: &Uses) -> Result<(), Refusal> {
+        let tripwire = self.vault.wallet.tripwire();
+        let target = uses.without(target.wire());
+        tripwire.head(&target, &parts.headers).map_err(|leak| self.leak(&leak))
+    }
+
+    fn leak(&self, leak: &Leak) -> Refusal {
+        let text = format!("{leak} (on the way to {})", self.place());
+        self.vault.alarm(self.session, "placeholder_leak", &text);
+        Refusal::blocked("placeholder_leak", leak.to_string())
+    }
+
+    /// Step 11.
+    async fn decide(&mut self, parts: &Parts, target: &Target, bound: Bound) -> Result<Decision, Refusal> {
+        let given = METHOD_HEADERS.iter().flat_map(|name| parts.headers.get_all(*name));
+        let others: Vec<&str> = given.map(|value| value.to_str().unwrap_or("?")).collect();
+        let agent = &self.session.agent;
+        let asking = Asking {
+            agent,
+            authority: self.place(),
+            tls: self.route.to.tls,
+            method: Some(parts.method.as_str()),
+            other_methods: &others,
+            target: Some(target),
+            bound,
+            remembered: self.vault.remembered(agent, self.place()).await?,
+        };
+        let mut decision = self.policy.decide(&asking);
+        if let Verdict::Block { code, rule, why } = &decision.verdict {
+            // The owner set the model's address; only a rule that says so takes it away.
+            if self.route.kind != Kind::Model || rule.is_some() {
+                self.record.entry.rule.clone_from(rule);
+                if let (None, Bound::No) = (rule, bound)
+                    && let Some(missing) = self.vault.wallet.missing(self.place()).await
+                {
+                    return Err(missing);
+                }
+                return Err(blocked(code, rule.as_deref(), why));
+            }
+            decision.verdict = Verdict::Allow;
+        }
+        if let Verdict::Ask { rule, first_use } = &decision.verdict {
+            self.record.entry.rule.clone_from(rule);
+            if self.route.kind == Kind::Model && *first_use {
+                decision.verdict = Verdict::Allow;
+            }
+        }
+        Ok(decision)
+    }
+
+    async fn addresses(&self) -> Result<Vec<SocketAddr>, Refusal> {
+        match self.route.kind {
+            Kind::Web => self.vault.resolver.checked(self.place(), &self.policy).await,
+            Kind::Model => self.vault.resolver.trusted(self.place()).await,
+            Kind::Service(at) => Ok(vec![at]),
+        }
+    }
+
+    /// The body on its way out: counted, timed, searched for placeholders.
+    fn outgoing(
+        &self,
+        body: &mut Option<Incoming>,
+        parts: &Parts,
+        whole: &Whole,
+    ) -> Result<Body, Refusal> {
+        let most = if self.route.kind == Kind::Model { model::BODY_MAX } else { BODY_MAX };
+        let body = body.take().map_or_else(crate::empty, |b| b.map_err(BoxError::from).boxed_unsync());
+        if body.size_hint().lower() > most {
+            return Err(Refusal::body_too_large(most));
+        }
+        let limits = Limits { bytes: most, idle: SEND_IDLE, steady: parts.version < Version::HTTP_2 };
+        let flow = Flow::new(body, limits, Arc::clone(&self.sent)).tells(Arc::clone(whole));
+        if self.route.kind == Kind::Model {
+            return Ok(flow.into_body());
+        }
+        let guarded = Guarded::new(flow, self.vault.wallet.tripwire());
+        Ok(guarded.map_err(BoxError::from).boxed_unsync())
+    }
+
+    /// Step 13: what was decided gets its secret, and the answer will not show it.
+    async fn credential(
+        &mut self,
+        uses: &Uses,
+        parts: &mut Parts,
+        target: &Target,
+    ) -> Result<Option<Scrub>, Refusal> {
+        if uses.any() {
+            let noted = self.vault.audit.writable();
+            noted.map_err(|e| Refusal::unavailable("audit_unavailable", e.to_string()))?;
+        }
+        if self.route.kind == Kind::Model {
+            let credential = self.vault.credential.get().ok().flatten();
+            inject::model(&mut parts.headers, &*credential.ok_or_else(inject::no_credential)?)?;
+        }
+        let (path, values) = inject::all(self.vault, uses, &mut parts.headers, target).await?;
+        self.record.entry.secrets = uses.names();
+        let path = format!("{}{path}", self.route.prefix);
+        parts.uri = path.parse().map_err(|_| head::bad("the request target cannot be written"))?;
+        let host = self.place().header(self.default_port());
+        let host = HeaderValue::from_str(&host).map_err(|_| head::bad("no such host"))?;
+        parts.headers.insert(HOST, host);
+        parts.version = Version::HTTP_11;
+        if values.is_empty() {
+            return Ok(None);
+        }
+        parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        let pairs = values.iter().map(|(value, dummy)| (value.expose().as_bytes(), dummy.as_bytes()));
+        Ok(Some(Scrub::new(Arc::new(Needles::new(pairs)))))
+    }
+
+    /// Step 14.
+    async fn send(
+        &mut self,
+        request: Request<Body>,
+        at: &[SocketAddr],
+        whole: &Whole,
+    ) -> Result<Response<Incoming>, Refusal> {
+        let wait = if self.route.kind == Kind::Model { MODEL_TIMEOUT } else { ANSWER_TIMEOUT };
+        let (vault, to) = (self.vault, &self.route.to);
+        let sent = self.session.pool.send(&vault.dialer, (to, at), request, (whole, wait)).await;
+        let (answer, peer) = sent.map_err(|e| self.failed(&e))?;
+        self.record.entry.ip = Some(peer.ip());
+        self.record.entry.decision = "allowed".to_owned();
+        self.record.answered(answer.status().as_u16());
+        let path = self.record.entry.target.split('?').next().unwrap_or_default();
+        log(self.session, &self.record.entry.method, path, answer.status());
+        Ok(answer)
+    }
+
+    fn failed(&self, e: &SendError) -> Refusal {
+        if let Some(Cut::Leak(leak)) = cause(e) {
+            return self.leak(leak);
+        }
+        if cause::<Stopped>(e).is_some() || cause::<hyper::Error>(e).is_some_and(|e| e.is_user()) {
+            return broken_body(e);
+        }
+        let to = self.place();
+        tracing::warn!(%to, "upstream failed: {e}");
+        let text = format!("{to} did not answer: {e}");
+        Refusal::new(StatusCode::BAD_GATEWAY, "upstream_unreachable", text)
+    }
+
+    /// Steps 15 and 17.
+    fn bring_back(
+        &self,
+        mut answer: Response<Incoming>,
+        (uses, scrub, cut): (Uses, Option<Scrub>, Option<Revoked>),
+        (socket, upgrade, told): (bool, OnUpgrade, Option<&Arc<Judgement>>),
+    ) -> Result<(Response<Flow>, Option<Scrub>), Refusal> {
+        let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+        if answer.status().is_informational() && !(switched && socket) {
+            return Err(bad_upstream("it answered with a protocol that nobody asked for"));
+        }
+        let back = switched.then(|| hyper::upgrade::on(&mut answer));
+        let upgrade_header = answer.headers().get(UPGRADE).cloned();
+        headers::clean_answer(answer.headers_mut(), &uses);
+        let idle = if headers::streams(answer.headers()) { STREAM_IDLE } else { BODY_IDLE };
+        let limits = Limits { bytes: u64::MAX, idle, steady: false };
+        let (mut head, body) = match &scrub {
+            Some(scrub) => {
+                let answer = scrub.answer(answer).map_err(|e| bad_upstream(&e.to_string()))?;
+                let (head, body) = answer.into_parts();
+                (head, body.map_err(BoxError::from).boxed_unsync())
+            }
+            None => {
+                let (head, body) = answer.into_parts();
+                (head, body.map_err(BoxError::from).boxed_unsync())
+            }
+        };
+        // A reason in the upstream's own words among them.
+        head.extensions.clear();
+        if let (Some(back), Some(told)) = (back, told) {
+            told.upgraded();
+            head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            head.headers.insert(UPGRADE, upgrade_header.unwrap_or(HeaderValue::from_static("websocket")));
+            crate::tunnel::join(self.vault, self.session, self.place(), (upgrade, back), scrub.clone());
+        }
+        let flow = Flow::new(body, limits, Arc::default()).cut_by(cut);
+        Ok((Response::from_parts(head, flow), scrub))
+    }
+}
+
+/// The first error of this kind behind another.
+fn cause<'a, E: Error + 'static>(e: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    let mut next = Some(e);
+    while let Some(inner) = next {
+        if let Some(found) = inner.downcast_ref() {
+            return Some(found);
+        }
+        next = inner.source();
+    }
+    None
+}
+
+/// The box did not send the body that it announced.
+pub(crate) fn broken_body(e: &(dyn Error + 'static)) -> Refusal {
+    match cause(e) {
+        Some(Stopped::TooLong(most)) => Refusal::body_too_large(*most),
+        Some(stopped) => {
+            let text = format!("the request's body: {stopped}");
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", text)
+        }
+        None => head::bad("the request's body ended before its end"),
+    }
+}
+
+fn bad_upstream(why: &str) -> Refusal {
+    Refusal::new(StatusCode::BAD_GATEWAY, "bad_upstream", format!("the upstream's answer: {why}"))
+}
+
+/// In words for the agent.
+pub(crate) fn blocked(code: &'static str, rule: Option<&str>, why: &str) -> Refusal {
+    let status = nanoclaw_policy::status(code);
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+    let text = format!("{why}. http://vault.internal/v1/explain?url=… tells more");
+    let refusal = Refusal::new(status, code, text);
+    match rule {
+        Some(rule) => refusal.with("rule", rule),
+        None => refusal,
+    }
+}

@@ -1,0 +1,142 @@
+//! A body on its way, either way: counted, limited, timed, and cut when its secret is taken back.
+//!
+//! Nothing is held: a piece that comes goes on. What has to happen when a body ends (whichever way) is kept in
+//! it and dropped with it. Read next: `exchange`.
+
+use crate::{Body, BoxError};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, SizeHint};
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+
+/// A sender that is slower than this over a whole [`Limits::idle`] is as good as silent.
+const SLOW_BYTES: u64 = 64;
+
+/// Why a body was cut.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Stopped {
+    #[error("a body has at most {0} bytes here")]
+    TooLong(u64),
+    #[error("nothing came for {} seconds", .0.as_secs())]
+    Idle(Duration),
+    #[error("the secret behind this answer was taken back")]
+    Revoked,
+}
+
+/// What a body may do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) bytes: u64,
+    pub(crate) idle: Duration,
+    /// Some bytes are not enough, it must move.
+    pub(crate) steady: bool,
+}
+
+pub(crate) struct Flow {
+    inner: Body,
+    limits: Limits,
+    seen: Arc<AtomicU64>,
+    whole: Option<Arc<AtomicBool>>,
+    cut: Option<oneshot::Receiver<()>>,
+    timer: Pin<Box<Sleep>>,
+    since: u64,
+    /// Dropped with the body.
+    _kept: Vec<Box<dyn Any + Send>>,
+}
+
+impl Flow {
+    pub(crate) fn new(inner: Body, limits: Limits, seen: Arc<AtomicU64>) -> Self {
+        let timer = Box::pin(tokio::time::sleep(limits.idle));
+        Self { inner, limits, seen, whole: None, cut: None, timer, since: 0, _kept: Vec::new() }
+    }
+
+    /// Turns true when the body came to its end.
+    pub(crate) fn tells(mut self, whole: Arc<AtomicBool>) -> Self {
+        whole.store(self.inner.is_end_stream(), Ordering::Release);
+        self.whole = Some(whole);
+        self
+    }
+
+    pub(crate) fn cut_by(mut self, cut: Option<oneshot::Receiver<()>>) -> Self {
+        self.cut = cut;
+        self
+    }
+
+    pub(crate) fn keeps(mut self, what: impl Any + Send) -> Self {
+        self._kept.push(Box::new(what));
+        self
+    }
+
+    pub(crate) fn into_body(self) -> Body {
+        self.boxed_unsync()
+    }
+
+    fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), Stopped> {
+        let more = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let seen = self.seen.fetch_add(more, Ordering::Relaxed) + more;
+        if seen > self.limits.bytes {
+            return Err(Stopped::TooLong(self.limits.bytes));
+        }
+        if !self.limits.steady || seen - self.since >= SLOW_BYTES {
+            self.since = seen;
+            self.timer.as_mut().reset(Instant::now() + self.limits.idle);
+        }
+        Ok(())
+    }
+}
+
+impl hyper::body::Body for Flow {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if let Some(cut) = &mut this.cut
+            && let Poll::Ready(cut) = Pin::new(cut).poll(cx)
+        {
+            this.cut = None;
+            if cut.is_ok() {
+                return Poll::Ready(Some(Err(Stopped::Revoked.into())));
+            }
+        }
+        match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(match this.count(&frame) {
+                Ok(()) => Ok(frame),
+                Err(stopped) => Err(stopped.into()),
+            })),
+            Poll::Ready(end) => {
+                if let (None, Some(whole)) = (&end, &this.whole) {
+                    whole.store(true, Ordering::Release);
+                }
+                Poll::Ready(end)
+            }
+            Poll::Pending => match this.timer.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    Poll::Ready(Some(Err(Stopped::Idle(this.limits.idle).into())))
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! What a box can ask about its own way out: `http://vault.internal/v1/…`.
+
+use crate::refusal::Refusal;
+use crate::serve::{Session, Vault};
+use crate::{Answer, full, inject};
+use bytes::Bytes;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use nanoclaw_policy::{Asking, Authority, Target, Verdict};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(crate) const HOST: &str = "vault.internal";
+
+/// Answers a question about the box itself.
+pub(crate) async fn answer(
+    vault: &Arc<Vault>,
+    session: &Session,
+    request: &Request<Incoming>,
+) -> Answer {
+    let told = match (request.method(), request.uri().path()) {
+        (&Method::GET, "/v1/whoami") => Ok(whoami(vault, session).await),
+        (&Method::GET, "/v1/explain") => {
+            let query = request.uri().query().unwrap_or_default();
+            explain(vault, session, query).await
+        }
+        _ => {
+            let text = "there are GET /v1/whoami and GET /v1/explain?url=https://host/path&method=GET";
+            Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", text))
+        }
+    };
+    match told {
+        Ok(value) => {
+            let mut answer = Response::new(full(Bytes::from(format!("{value:#}\n"))));
+            answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            answer
+        }
+        Err(refusal) => refusal.answer(&vault.next_id()),
+    }
+}
+
+async fn whoami(vault: &Vault, session: &Session) -> Value {
+    let policy = vault.policy();
+    json!({
+        "session": session.id,
+        "agent": session.agent.id,
+        "folder": session.agent.folder,
+        "egress": policy.mode(&session.agent).to_string(),
+        "secrets": vault.wallet.shown(&session.agent).await,
+    })
+}
+
+/// What would be decided, and why.
+async fn explain(vault: &Vault, session: &Session, query: &str) -> Result<Value, Refusal> {
+    let field = |name: &str| {
+        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.find(|(key, _)| *key == name).map(|(_, value)| unescaped(value))
+    };
+    let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why);
+    let url = field("url").ok_or_else(|| bad("say which url".to_owned()))?;
+    let method = field("method").unwrap_or_else(|| "GET".to_owned());
+    explained(vault, session, &method, &url).await.map_err(bad)
+}
+
+/// The decision about one request that nobody has made.
+pub(crate) async fn explained(
+    vault: &Vault,
+    session: &Session,
+    method: &str,
+    url: &str,
+) -> Result<Value, String> {
+    let (scheme, rest) = url.split_once("://").ok_or("a url begins with https:// or http://")?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let tls = scheme == "https";
+    let place = Authority::parse(authority, Some(if tls { 443 } else { 80 }));
+    let place = place.map_err(|e| e.to_string())?;
+    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+    let target = Target::parse(&path).map_err(|e| e.to_string())?;
+    let bounds = vault.wallet.bound(&session.agent, &place).await.map_err(|e| e.message)?;
+    let bound = inject::fit(&bounds, method, &target);
+    let asking = Asking {
+        agent: &session.agent,
+        authority: &place,
+        tls,
+        method: Some(method),
+        other_methods: &[],
+        target: Some(&target),
+        bound,
+        remembered: vault.remembered(&session.agent, &place).await.map_err(|e| e.message)?,
+    };
+    let (decision, trace) = vault.policy().explain(&asking);
+    let verdict = match decision.verdict {
+        Verdict::Allow => "allow",
+        Verdict::Block { .. } => "block",
+        Verdict::Ask { .. } => "ask",
+    };
+    Ok(json!({ "verdict": verdict, "why": trace }))
+}
+
+fn unescaped(text: &str) -> String {
+    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
+    while let Some(byte) = bytes.get(at) {
+        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
+        match hex.filter(|_| *byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(plain) => {
+                out.push(plain);
+                at += 3;
+            }
+            None => {
+                out.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

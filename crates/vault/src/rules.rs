@@ -1,0 +1,60 @@
+//! The owner's policy file, read again when it changes. A file that is wrong changes nothing, and says so.
+
+use nanoclaw_policy::Policy;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Its name in the vault's folder.
+pub(crate) const FILE: &str = "policy.toml";
+const FILE_MAX: u64 = 1 << 20;
+
+type Stamp = Option<(u64, i64, i64, u64)>;
+
+/// The policy of now.
+pub(crate) struct Rules {
+    file: PathBuf,
+    now: RwLock<Arc<Policy>>,
+    read: Mutex<Option<Stamp>>,
+}
+
+impl Rules {
+    pub(crate) fn new(file: PathBuf) -> Self {
+        let rules = Self { file, now: RwLock::default(), read: Mutex::default() };
+        if let Some(wrong) = rules.refresh() {
+            tracing::error!("{wrong}; until it is right only the model's API is open");
+        }
+        rules
+    }
+
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Reads the file if it is another one by now; tells what is wrong with it, once. Blocks.
+    pub(crate) fn refresh(&self) -> Option<String> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let meta = fs::metadata(&self.file).ok();
+        let stamp = meta.map(|m| (m.ino(), m.ctime(), m.ctime_nsec(), m.len()));
+        if *read == Some(stamp) {
+            return None;
+        }
+        *read = Some(stamp);
+        let policy = match stamp {
+            None => Policy::default(),
+            Some((.., len)) if len > FILE_MAX => {
+                return Some(format!("{}: larger than 1 MB", self.file.display()));
+            }
+            Some(_) => {
+                let text = fs::read_to_string(&self.file).map_err(|e| e.to_string());
+                match text.and_then(|text| Policy::parse(&text).map_err(|e| e.to_string())) {
+                    Ok(policy) => policy,
+                    Err(e) => return Some(format!("{}: {e}", self.file.display())),
+                }
+            }
+        };
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        None
+    }
+}

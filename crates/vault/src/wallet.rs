@@ -1,0 +1,194 @@
+//! The sealed store as the data path sees it: what an agent may use where, and the values just in time.
+//!
+//! What was read is kept until the store changes, by whatever process, and half a minute at most. Read next:
+//! `inject`.
+
+use crate::VaultError;
+use crate::refusal::Refusal;
+use crate::scan::{Mark, Tripwire};
+use hyper::StatusCode;
+use nanoclaw_policy::{AgentNames, Authority};
+use nanoclaw_secrets::{Bound, SecretId, SecretsError, Store, Value};
+use serde_json::json;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+const FRESH: Duration = Duration::from_secs(30);
+const PLACES_MAX: usize = 4096;
+const VALUES_MAX: usize = 256;
+/// Sealed records of the vault itself.
+const KEYS: &str = "keys";
+
+type Place = (String, Authority);
+
+struct Seen {
+    generation: u64,
+    since: Instant,
+    bound: HashMap<Place, Arc<Vec<Bound>>>,
+    values: HashMap<(SecretId, u64), Arc<Value>>,
+}
+
+/// What is in the store, for boxes.
+pub(crate) struct Wallet {
+    store: Arc<Store>,
+    seen: Mutex<Seen>,
+    /// Agents with a session, for the tripwire.
+    agents: Mutex<BTreeMap<String, AgentNames>>,
+    tripwire: Mutex<Arc<Tripwire>>,
+}
+
+impl Wallet {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        let (bound, values) = (HashMap::new(), HashMap::new());
+        let seen = Seen { generation: 0, since: Instant::now(), bound, values };
+        let tripwire = Mutex::new(Arc::new(Tripwire::new([])));
+        Self { store, seen: Mutex::new(seen), agents: Mutex::default(), tripwire }
+    }
+
+    /// What was read, if it still holds. Asking costs a look at shared memory, not at the disk.
+    fn seen(&self) -> Result<MutexGuard<'_, Seen>, Refusal> {
+        let generation = self.store.generation().map_err(|e| refused(&e))?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.generation != generation || seen.since.elapsed() > FRESH {
+            seen.generation = generation;
+            seen.since = Instant::now();
+            seen.bound.clear();
+            seen.values.clear();
+        }
+        Ok(seen)
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&Store) -> Result<T, SecretsError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || what(&store)).await;
+        done.map_err(|e| Refusal::unavailable("vault_failed", e.to_string()))?
+            .map_err(|e| refused(&e))
+    }
+
+    /// What an agent may use at a place.
+    pub(crate) async fn bound(
+        &self,
+        agent: &AgentNames,
+        at: &Authority,
+    ) -> Result<Arc<Vec<Bound>>, Refusal> {
+        let key = (agent.id.clone(), at.clone());
+        if let Some(known) = self.seen()?.bound.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let generation = self.seen()?.generation;
+        let (agent, at) = (agent.clone(), at.clone());
+        let bound = Arc::new(self.read(move |store| store.bound(&agent, &at)).await?);
+        let mut seen = self.seen()?;
+        if seen.generation == generation {
+            if seen.bound.len() >= PLACES_MAX {
+                seen.bound.clear();
+            }
+            seen.bound.insert(key, Arc::clone(&bound));
+        }
+        Ok(bound)
+    }
+
+    /// The value of a secret, right before it is sent.
+    pub(crate) async fn value(&self, bound: &Bound) -> Result<Arc<Value>, Refusal> {
+        let key = (bound.secret.clone(), bound.epoch);
+        if let Some(known) = self.seen()?.values.get(&key) {
+            return Ok(Arc::clone(known));
+        }
+        let id = bound.secret.clone();
+        let value = Arc::new(self.read(move |store| store.value(&id)).await?);
+        let mut seen = self.seen()?;
+        if seen.values.len() >= VALUES_MAX {
+            seen.values.clear();
+        }
+        seen.values.insert(key, Arc::clone(&value));
+        Ok(value)
+    }
+
+    /// The state of the store, for who wants to know when it changes.
+    pub(crate) fn generation(&self) -> Option<u64> {
+        self.store.generation().ok()
+    }
+
+    /// Looks for the placeholders of this agent as well from now on.
+    pub(crate) fn meet(&self, agent: &AgentNames) -> Result<(), VaultError> {
+        let mut agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        if agents.insert(agent.id.clone(), agent.clone()).as_ref() == Some(agent) {
+            return Ok(());
+        }
+        drop(agents);
+        self.retie()
+    }
+
+    /// The tripwire for the placeholders of now. Blocks.
+    pub(crate) fn retie(&self) -> Result<(), VaultError> {
+        let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all = Vec::new();
+        for agent in agents.into_values() {
+            let dummies = self.store.dummies(&agent).map_err(|e| VaultError::Refused(e.to_string()))?;
+            let mark = |secret| Mark { agent: agent.id.clone(), secret };
+            all.extend(dummies.into_iter().map(|dummy| (dummy.text, mark(dummy.name))));
+        }
+        let tied = Arc::new(Tripwire::new(all));
+        *self.tripwire.lock().unwrap_or_else(PoisonError::into_inner) = tied;
+        Ok(())
+    }
+
+    pub(crate) fn tripwire(&self) -> Arc<Tripwire> {
+        Arc::clone(&self.tripwire.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A secret that is there but not for this agent, in words.
+    pub(crate) async fn missing(&self, at: &Authority) -> Option<Refusal> {
+        let place = at.clone();
+        let names = self.read(move |store| store.bound_there(&place)).await.ok()?;
+        let name = names.first()?;
+        let text = format!("the secret {name:?} is for {at}, and this agent has no grant for it");
+        let how = format!("the owner runs: nanoclaw vault grant {name} AGENT");
+        let refusal = Refusal::blocked("credential_not_granted", text);
+        Some(refusal.with("secret_name", name.as_str()).with("how_to", how))
+    }
+
+    /// Names, places and slots of an agent's secrets; never a value.
+    pub(crate) async fn shown(&self, agent: &AgentNames) -> serde_json::Value {
+        let names = agent.clone();
+        let read = self.read(move |store| Ok((store.list()?, store.dummies(&names)?))).await;
+        let Ok((all, usable)) = read else { return serde_json::Value::Null };
+        let mine = all.into_iter().filter(|s| usable.iter().any(|dummy| dummy.secret == s.id));
+        mine.map(|secret| {
+            let at = secret.bindings.iter().map(|b| json!({ "host": b.host, "port": b.port, "slot": b.slot }));
+            json!({ "name": secret.name, "kind": secret.kind, "used_at": at.collect::<Vec<_>>() })
+        })
+        .collect()
+    }
+
+    /// The key for this purpose; made on first use. Blocks.
+    pub(crate) fn key(&self, purpose: &str) -> Result<[u8; 32], VaultError> {
+        let failed = |e: SecretsError| VaultError::Refused(e.to_string());
+        let kept = self.store.record(KEYS, purpose).map_err(failed)?;
+        if let Some(key) = kept.and_then(|kept| <[u8; 32]>::try_from(kept.as_slice()).ok()) {
+            return Ok(key);
+        }
+        let mut key = [0; 32];
+        let random = ring::rand::SystemRandom::new();
+        ring::rand::SecureRandom::fill(&random, &mut key)
+            .map_err(|_| VaultError::Refused("the system has no random numbers".to_owned()))?;
+        self.store.set_record(KEYS, purpose, Some(&key)).map_err(failed)?;
+        Ok(key)
+    }
+}
+
+/// Why the store gave nothing, for a box.
+pub(crate) fn refused(e: &SecretsError) -> Refusal {
+    let code = match e {
+        SecretsError::Locked => "vault_locked",
+        _ => "vault_failed",
+    };
+    tracing::warn!("the store of secrets: {e}");
+    let text = "the vault cannot use its secrets now; its owner sees why with `nanoclaw vault status`";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, text)
+}
