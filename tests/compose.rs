@@ -88,7 +88,8 @@ pub fn host(args: Args) -> anyhow::Result<ExitCode> {
         Args::Run(run) => runtime.block_on(serve(&run)),
         Args::Vault(Vault::Serve) => runtime.block_on(async {
             let data = std::env::var("NANOCLAW_DATA")?;
-            nanoclaw_vault::serve(ServeOptions { data: data.into(), ..ServeOptions::default() }).await?;
+            nanoclaw_vault::serve(ServeOptions { data: data.into(), ..ServeOptions::default() })
+                .await?;
             Ok(ExitCode::SUCCESS)
         }),
     }
@@ -188,8 +189,7 @@ struct Way(Arc<Supervisor>);
 impl Egress for Way {
     async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
         let agent = AgentNames { id: agent.to_string(), folder: agent.to_string() };
-        let grant =
-            self.0.open(session.as_str(), &agent).await.map_err(|e| e.to_string())?;
+        let grant = self.0.open(session.as_str(), &agent).await.map_err(|e| e.to_string())?;
         Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
     }
 

@@ -16,15 +16,15 @@ use crate::flow::{Flow, Limits, Stopped};
 use crate::guard::Judgement;
 use crate::head::{self, BODY_MAX};
 use crate::inject::{self, Uses};
-use crate::refusal::{DRAIN_TIMEOUT, Refusal};
 use crate::live::Revoked;
+use crate::refusal::{DRAIN_TIMEOUT, Refusal};
 use crate::scan::{Cut, Guarded, Leak, Needles, Scrub};
-use crate::serve::{Session, Vault};
+use crate::serve::{Session, Vault, no};
 use crate::upstream::{SendError, To, Whole};
-use crate::{Answer, Body, BoxError, model};
+use crate::{Answer, Body, BoxError, full, model};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderValue, UPGRADE};
+use hyper::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
@@ -113,7 +113,8 @@ pub(crate) async fn serve(
         Ok(record) => record,
         Err(e) => return Refusal::unavailable("audit_unavailable", e.to_string()).answer(&id),
     };
-    let mut course = Course { vault, session, route, policy: vault.policy(), record, sent: Arc::default() };
+    let mut course =
+        Course { vault, session, route, policy: vault.policy(), record, sent: Arc::default() };
     let mut body = Some(body);
     match course.run(parts, &mut body, (upgrade, told)).await {
         Ok((answer, scrub)) => {
@@ -152,7 +153,12 @@ fn entry(session: &Session, route: &Route, parts: &Parts) -> Entry {
 }
 
 /// Notes a request that could not be read, or had nowhere to go.
-pub(crate) fn note_refused(vault: &Vault, session: &Session, to: Option<&Authority>, why: &Refusal) {
+pub(crate) fn note_refused(
+    vault: &Vault,
+    session: &Session,
+    to: Option<&Authority>,
+    why: &Refusal,
+) {
     log(session, "?", "?", why.status);
     vault.note(Entry {
         kind: "exchange",
@@ -165,6 +171,12 @@ pub(crate) fn note_refused(vault: &Vault, session: &Session, to: Option<&Authori
         error: Some(why.message.clone()),
         ..Entry::default()
     });
+}
+
+/// The question whether an agent may use a host at all.
+pub(crate) fn may_use(session: &Session, place: &Authority) -> Asked {
+    let (session, agent) = (session.id.clone(), session.agent.id.clone());
+    Asked { session, agent, rule: None, place: place.to_string(), request: None }
 }
 
 /// One line per request: who, what, outcome. Never a query, a header or a body.
@@ -202,14 +214,14 @@ impl Course<'_> {
         let socket = headers::websocket(&parts)?;
         let bound = match self.route.kind {
             Kind::Service(_) | Kind::Model => Arc::default(),
-            Kind::Web => {
-                self.vault.wallet.bound(&self.session.agent, self.place()).await?
-            }
+            Kind::Web => self.vault.wallet.bound(&self.session.agent, self.place()).await?,
         };
         headers::clean_request(&mut parts.headers, socket);
         let uses = inject::take(&bound, &mut parts, &target)?;
         self.tripwire(&parts, &target, &uses)?;
-        let decision = self.decide(&parts, &target, inject::fit(&bound, parts.method.as_str(), &target)).await?;
+        let decision = self
+            .decide(&parts, &target, inject::fit(&bound, parts.method.as_str(), &target))
+            .await?;
         let at = self.addresses().await?;
         let whole = Whole::default();
         let mut out = self.outgoing(body, &parts, &whole)?;
@@ -217,20 +229,30 @@ impl Course<'_> {
             out = model::judge(&self.policy, &self.session.agent, &parts.headers, out).await?;
         }
         if let Verdict::Ask { rule, first_use } = decision.verdict {
-            let asked = Asked { parts: &parts, target: &target, secrets: uses.names(), rule, first_use };
-            out = approvals::hold(self, asked, out).await?;
+            if first_use {
+                self.vault.hold(may_use(self.session, self.place())).await?;
+            }
+            if rule.is_some() || !first_use {
+                out = self.ask(&parts, &target, (&uses, rule), out).await?;
+            }
+        }
+        let metered = self.route.kind == Kind::Model || uses.is_model();
+        if metered {
+            self.budget(&target)?;
         }
         self.vault.take(&decision.limits, self.session)?;
         let scrub = self.credential(&uses, &mut parts, &target).await?;
         let cut = self.vault.watch(self.session, self.place(), &uses);
         let answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
-        self.bring_back(answer, (uses, scrub, cut), (socket, upgrade, told))
+        let metered = metered.then(|| target.path().to_owned());
+        self.bring_back(answer, (uses, scrub, cut, metered), (socket, upgrade, told))
     }
 
     /// Steps 8 and 9: the request is for this place, in a method and a target that have one reading.
     fn head(&self, parts: &Parts) -> Result<Target, Refusal> {
         let mismatch = || {
-            let text = format!("this connection is for {}, the request names another host", self.place());
+            let text =
+                format!("this connection is for {}, the request names another host", self.place());
             Refusal::new(StatusCode::MISDIRECTED_REQUEST, "authority_mismatch", text)
         };
         let port = Some(self.default_port());
@@ -239,7 +261,8 @@ impl Course<'_> {
         let uri = parts.uri.authority().map(hyper::http::uri::Authority::as_str);
         if self.route.kind == Kind::Web {
             for said in [host, uri].into_iter().flatten() {
-                let said = Authority::parse(said, port).map_err(|_| head::bad("no such host can be named"))?;
+                let said = Authority::parse(said, port)
+                    .map_err(|_| head::bad("no such host can be named"))?;
                 if said != *self.place() {
                     return Err(mismatch());
                 }
@@ -249,7 +272,10 @@ impl Course<'_> {
             }
         }
         if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-            return Err(Refusal::blocked("blocked_by_policy", "TRACE and CONNECT are not for here"));
+            return Err(Refusal::blocked(
+                "blocked_by_policy",
+                "TRACE and CONNECT are not for here",
+            ));
         }
         if parts.headers.len() > head::FIELDS_MAX {
             return Err(head::too_large());
@@ -280,7 +306,12 @@ impl Course<'_> {
     }
 
     /// Step 11.
-    async fn decide(&mut self, parts: &Parts, target: &Target, bound: Bound) -> Result<Decision, Refusal> {
+    async fn decide(
+        &mut self,
+        parts: &Parts,
+        target: &Target,
+        bound: Bound,
+    ) -> Result<Decision, Refusal> {
         let given = METHOD_HEADERS.iter().flat_map(|name| parts.headers.get_all(*name));
         let others: Vec<&str> = given.map(|value| value.to_str().unwrap_or("?")).collect();
         let agent = &self.session.agent;
@@ -292,7 +323,7 @@ impl Course<'_> {
             other_methods: &others,
             target: Some(target),
             bound,
-            remembered: self.vault.remembered(agent, self.place()).await?,
+            remembered: self.vault.remembered(agent, self.place()),
         };
         let mut decision = self.policy.decide(&asking);
         if let Verdict::Block { code, rule, why } = &decision.verdict {
@@ -333,17 +364,60 @@ impl Course<'_> {
         whole: &Whole,
     ) -> Result<Body, Refusal> {
         let most = if self.route.kind == Kind::Model { model::BODY_MAX } else { BODY_MAX };
-        let body = body.take().map_or_else(crate::empty, |b| b.map_err(BoxError::from).boxed_unsync());
+        let body =
+            body.take().map_or_else(crate::empty, |b| b.map_err(BoxError::from).boxed_unsync());
         if body.size_hint().lower() > most {
             return Err(Refusal::body_too_large(most));
         }
-        let limits = Limits { bytes: most, idle: SEND_IDLE, steady: parts.version < Version::HTTP_2 };
+        let limits =
+            Limits { bytes: most, idle: SEND_IDLE, steady: parts.version < Version::HTTP_2 };
         let flow = Flow::new(body, limits, Arc::clone(&self.sent)).tells(Arc::clone(whole));
         if self.route.kind == Kind::Model {
             return Ok(flow.into_body());
         }
         let guarded = Guarded::new(flow, self.vault.wallet.tripwire());
         Ok(guarded.map_err(BoxError::from).boxed_unsync())
+    }
+
+    /// Step 12: a person sees exactly what is sent.
+    async fn ask(
+        &self,
+        parts: &Parts,
+        target: &Target,
+        (uses, rule): (&Uses, Option<String>),
+        body: Body,
+    ) -> Result<Body, Refusal> {
+        let (vault, agent) = (self.vault, &self.session.agent.id);
+        let collected = vault.approvals.collect(agent, body).await.map_err(|why| no(&why))?;
+        let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        let request = approvals::Request {
+            epoch: vault.epoch(),
+            secrets: uses.bound().map(|bound| (bound.name.clone(), bound.epoch)).collect(),
+            method: parts.method.to_string(),
+            scheme: if self.route.to.tls { "https" } else { "http" }.to_owned(),
+            path: target.path().to_owned(),
+            query: target.query().map(str::to_owned),
+            content_type: kind.map(str::to_owned),
+            body: collected.bytes.clone(),
+        };
+        let asked = may_use(self.session, self.place());
+        vault.hold(Asked { rule, request: Some(request), ..asked }).await?;
+        let flow = Flow::new(full(collected.bytes.clone()), Limits::NONE, Arc::default());
+        Ok(flow.keeps(collected).into_body())
+    }
+
+    fn budget(&self, target: &Target) -> Result<(), Refusal> {
+        let (agent, vault) = (&self.session.agent, self.vault);
+        match vault.meter.check(&agent.id, target.path(), self.policy.budgets(agent)) {
+            Ok(notices) => {
+                notices.iter().for_each(|notice| vault.owner(&notice.key, &notice.text));
+                Ok(())
+            }
+            Err(over) => {
+                vault.owner(&over.notice.key, &over.notice.text);
+                Err(Refusal::blocked("over_budget", over.text))
+            }
+        }
     }
 
     /// Step 13: what was decided gets its secret, and the answer will not show it.
@@ -373,7 +447,8 @@ impl Course<'_> {
             return Ok(None);
         }
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let pairs = values.iter().map(|(value, dummy)| (value.expose().as_bytes(), dummy.as_bytes()));
+        let pairs =
+            values.iter().map(|(value, dummy)| (value.expose().as_bytes(), dummy.as_bytes()));
         Ok(Some(Scrub::new(Arc::new(Needles::new(pairs)))))
     }
 
@@ -400,7 +475,9 @@ impl Course<'_> {
         if let Some(Cut::Leak(leak)) = cause(e) {
             return self.leak(leak);
         }
-        if cause::<Stopped>(e).is_some() || cause::<hyper::Error>(e).is_some_and(|e| e.is_user()) {
+        if cause::<Stopped>(e).is_some()
+            || cause::<hyper::Error>(e).is_some_and(hyper::Error::is_user)
+        {
             return broken_body(e);
         }
         let to = self.place();
@@ -413,7 +490,7 @@ impl Course<'_> {
     fn bring_back(
         &self,
         mut answer: Response<Incoming>,
-        (uses, scrub, cut): (Uses, Option<Scrub>, Option<Revoked>),
+        (uses, scrub, cut, metered): (Uses, Option<Scrub>, Option<Revoked>, Option<String>),
         (socket, upgrade, told): (bool, OnUpgrade, Option<&Arc<Judgement>>),
     ) -> Result<(Response<Flow>, Option<Scrub>), Refusal> {
         let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -422,7 +499,8 @@ impl Course<'_> {
         }
         let back = switched.then(|| hyper::upgrade::on(&mut answer));
         let upgrade_header = answer.headers().get(UPGRADE).cloned();
-        headers::clean_answer(answer.headers_mut(), &uses);
+        let hide = self.route.kind == Kind::Model || uses.hides_answer_headers();
+        headers::clean_answer(answer.headers_mut(), hide);
         let idle = if headers::streams(answer.headers()) { STREAM_IDLE } else { BODY_IDLE };
         let limits = Limits { bytes: u64::MAX, idle, steady: false };
         let (mut head, body) = match &scrub {
@@ -436,13 +514,28 @@ impl Course<'_> {
                 (head, body.map_err(BoxError::from).boxed_unsync())
             }
         };
+        let body = match metered {
+            Some(path) => {
+                let who = (self.session.agent.id.clone(), self.session.id.clone());
+                let sent = self.sent.load(Ordering::Relaxed);
+                self.vault.meter.watch(body, who, &path, sent).boxed_unsync()
+            }
+            None => body,
+        };
         // A reason in the upstream's own words among them.
         head.extensions.clear();
         if let (Some(back), Some(told)) = (back, told) {
             told.upgraded();
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-            head.headers.insert(UPGRADE, upgrade_header.unwrap_or(HeaderValue::from_static("websocket")));
-            crate::tunnel::join(self.vault, self.session, self.place(), (upgrade, back), scrub.clone());
+            head.headers
+                .insert(UPGRADE, upgrade_header.unwrap_or(HeaderValue::from_static("websocket")));
+            crate::tunnel::join(
+                self.vault,
+                self.session,
+                self.place(),
+                (upgrade, back),
+                scrub.clone(),
+            );
         }
         let flow = Flow::new(body, limits, Arc::default()).cut_by(cut);
         Ok((Response::from_parts(head, flow), scrub))

@@ -39,6 +39,12 @@ pub(crate) struct Limits {
     pub(crate) steady: bool,
 }
 
+impl Limits {
+    /// For what is here already.
+    pub(crate) const NONE: Self =
+        Self { bytes: u64::MAX, idle: Duration::from_secs(24 * 60 * 60), steady: false };
+}
+
 pub(crate) struct Flow {
     inner: Body,
     limits: Limits,
@@ -121,9 +127,7 @@ impl hyper::body::Body for Flow {
                 Poll::Ready(end)
             }
             Poll::Pending => match this.timer.as_mut().poll(cx) {
-                Poll::Ready(()) => {
-                    Poll::Ready(Some(Err(Stopped::Idle(this.limits.idle).into())))
-                }
+                Poll::Ready(()) => Poll::Ready(Some(Err(Stopped::Idle(this.limits.idle).into()))),
                 Poll::Pending => Poll::Pending,
             },
         }

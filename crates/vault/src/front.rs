@@ -115,11 +115,13 @@ async fn way(
         return model(vault, request);
     }
     if uri.authority().is_none() {
-        let text = "this is a proxy: name the whole address, or use the model's API at its own paths";
+        let text =
+            "this is a proxy: name the whole address, or use the model's API at its own paths";
         return Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", text));
     }
-    let place = Authority::parse(asked, Some(80))
-        .map_err(|e| Refusal::new(StatusCode::BAD_REQUEST, "bad_authority", format!("{asked:?}: {e}")))?;
+    let place = Authority::parse(asked, Some(80)).map_err(|e| {
+        Refusal::new(StatusCode::BAD_REQUEST, "bad_authority", format!("{asked:?}: {e}"))
+    })?;
     let policy = vault.policy();
     let token = request.headers().get(PROXY_AUTHORIZATION).map(HeaderValue::to_str);
     identity::check(vault, session, &policy, token.and_then(Result::ok)).await?;

@@ -206,7 +206,11 @@ impl<S> Guard<S> {
         }
         ready!(self.timer.as_mut().poll(cx));
         self.timing = false;
-        if started { self.refuse(head::late()) } else { self.state = State::Ended }
+        if started {
+            self.refuse(head::late());
+        } else {
+            self.state = State::Ended;
+        }
         Poll::Ready(())
     }
 }

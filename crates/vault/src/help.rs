@@ -26,7 +26,8 @@ pub(crate) async fn answer(
             explain(vault, session, query).await
         }
         _ => {
-            let text = "there are GET /v1/whoami and GET /v1/explain?url=https://host/path&method=GET";
+            let text =
+                "there are GET /v1/whoami and GET /v1/explain?url=https://host/path&method=GET";
             Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", text))
         }
     };
@@ -87,7 +88,7 @@ pub(crate) async fn explained(
         other_methods: &[],
         target: Some(&target),
         bound,
-        remembered: vault.remembered(&session.agent, &place).await.map_err(|e| e.message)?,
+        remembered: vault.remembered(&session.agent, &place),
     };
     let (decision, trace) = vault.policy().explain(&asking);
     let verdict = match decision.verdict {

@@ -36,7 +36,8 @@ impl Default for Failures {
 
 /// The token of a session.
 pub(crate) fn token(key: &[u8; 32], session: &str) -> String {
-    let made = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), session.as_bytes());
+    let made =
+        ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key), session.as_bytes());
     format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(made.as_ref()))
 }
 
@@ -61,7 +62,11 @@ pub(crate) async fn check(
     }
     let (code, text) = match vault.session_with(|other| same(&other.token)) {
         Some(other) => {
-            vault.alarm(session, "token_mismatch", &format!("the box used the token of session {other}"));
+            vault.alarm(
+                session,
+                "token_mismatch",
+                &format!("the box used the token of session {other}"),
+            );
             ("token_mismatch", "this token belongs to another session; it does not work here")
         }
         None => ("auth_failed", "the proxy wants the token that HTTPS_PROXY in this box names"),

@@ -3,8 +3,8 @@
 //! First everything is taken out of the slots ([`take`]), so that what is left can be searched and judged; when
 //! the request may go, the value is put in ([`put`]). What a box itself wrote into a slot never goes out with it.
 
-use crate::head;
 use crate::DUMMY;
+use crate::head;
 use crate::refusal::Refusal;
 use crate::store::{Credential, Kind};
 use base64::Engine as _;
@@ -13,7 +13,7 @@ use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
 use nanoclaw_policy::{Bound as Fit, Target};
-use nanoclaw_secrets::{Bound, Inject, Slot, Value};
+use nanoclaw_secrets::{Bound, Inject, Kind as Secret, Slot, Value};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -45,6 +45,11 @@ impl Uses {
         self.each().map(|(bound, _)| bound)
     }
 
+    /// Whether an answer says what a model took.
+    pub(crate) fn is_model(&self) -> bool {
+        self.bound().any(|bound| matches!(bound.kind, Secret::Anthropic | Secret::Openai))
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.bound().map(|bound| bound.name.clone()).collect()
     }
@@ -60,9 +65,8 @@ impl Uses {
 
     /// A target without the placeholders that belong there.
     pub(crate) fn without(&self, target: &str) -> String {
-        let in_target = |bound: &&Bound| {
-            matches!(bound.binding.slot, Slot::Query { .. } | Slot::PathSegment)
-        };
+        let in_target =
+            |bound: &&Bound| matches!(bound.binding.slot, Slot::Query { .. } | Slot::PathSegment);
         self.bound().filter(in_target).fold(target.to_owned(), |t, b| t.replace(&b.dummy, "-"))
     }
 }
@@ -107,7 +111,8 @@ pub(crate) fn take(
     let clashing: Vec<&str> =
         uses.iter().filter(|one| clash(one)).map(|one| bounds[one.bound].name.as_str()).collect();
     if !clashing.is_empty() {
-        let text = "several secrets are for this place; send the placeholder of the one that is meant";
+        let text =
+            "several secrets are for this place; send the placeholder of the one that is meant";
         let refusal = Refusal::new(StatusCode::CONFLICT, "multiple_credentials", text);
         return Err(refusal.with("secrets", json!(clashing)));
     }
@@ -178,7 +183,8 @@ pub(crate) fn put(
             headers.insert(name, sensitive(bound, &text)?);
         }
         Slot::Basic { user } => {
-            let pair = text.map_or_else(|| format!("{user}:{secret}"), |t| t.replace(dummy, secret));
+            let pair =
+                text.map_or_else(|| format!("{user}:{secret}"), |t| t.replace(dummy, secret));
             let value = format!("Basic {}", STANDARD.encode(pair));
             headers.insert(AUTHORIZATION, sensitive(bound, &value)?);
         }

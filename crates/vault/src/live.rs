@@ -27,7 +27,12 @@ pub(crate) struct Live {
 
 impl Live {
     /// Notes an exchange, unless it uses no secret.
-    pub(crate) fn watch(&self, session: &Session, place: &Authority, uses: &Uses) -> Option<Revoked> {
+    pub(crate) fn watch(
+        &self,
+        session: &Session,
+        place: &Authority,
+        uses: &Uses,
+    ) -> Option<Revoked> {
         let secrets: Vec<_> = uses.bound().map(|bound| bound.secret.clone()).collect();
         if secrets.is_empty() {
             return None;
@@ -37,7 +42,7 @@ impl Live {
         running.0 += 1;
         let id = running.0;
         // Those that ended are told by their receivers, which are gone.
-        if id % 64 == 0 {
+        if id.is_multiple_of(64) {
             running.1.retain(|_, one| !one.cut.is_closed());
         }
         let (agent, place) = (session.agent.clone(), place.clone());
@@ -47,7 +52,8 @@ impl Live {
 
     /// Ends those whose secret is not theirs any more; called when the store has changed.
     pub(crate) async fn judge(&self, wallet: &Wallet) {
-        let taken = std::mem::take(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner).1);
+        let taken =
+            std::mem::take(&mut self.running.lock().unwrap_or_else(PoisonError::into_inner).1);
         for (id, one) in taken.into_iter().filter(|(_, one)| !one.cut.is_closed()) {
             let bound = wallet.bound(&one.agent, &one.place).await;
             let still = bound.is_ok_and(|bound| {

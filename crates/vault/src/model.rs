@@ -41,7 +41,11 @@ pub(crate) async fn judge(
     }
     if headers.contains_key(CONTENT_ENCODING) {
         let text = "a request to the model is sent as it is, without a content-encoding";
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding_not_scannable", text));
+        return Err(Refusal::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "encoding_not_scannable",
+            text,
+        ));
     }
     let bytes = body.collect().await.map_err(|e| crate::exchange::broken_body(&*e))?.to_bytes();
     match outside(&bytes) {

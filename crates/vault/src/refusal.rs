@@ -22,7 +22,7 @@ pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) code: &'static str,
     pub(crate) message: String,
-    more: Map<String, Value>,
+    more: Vec<(String, Value)>,
     retry_after: Option<Duration>,
     /// Written the way the model's API does, so that a harness shows the message.
     model: bool,
@@ -30,7 +30,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        let (message, more) = (message.into(), Map::new());
+        let (message, more) = (message.into(), Vec::new());
         Self { status, code, message, more, retry_after: None, model: false }
     }
 
@@ -50,7 +50,7 @@ impl Refusal {
 
     /// One more field of the answer.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
-        self.more.insert(key.to_owned(), value.into());
+        self.more.push((key.to_owned(), value.into()));
         self
     }
 
@@ -74,7 +74,7 @@ impl Refusal {
             let error = json!({ "type": self.code, "message": self.message });
             return json!({ "type": "error", "error": error, "request_id": request }).to_string();
         }
-        let mut body = self.more.clone();
+        let mut body: Map<String, Value> = self.more.iter().cloned().collect();
         body.insert("error".into(), self.code.into());
         body.insert("message".into(), self.message.as_str().into());
         body.insert("request_id".into(), request.into());

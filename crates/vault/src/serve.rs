@@ -4,7 +4,7 @@
 //! credential. A session's connections are served up to a cap, the rest wait in the socket's queue, so a
 //! box can only hold up itself. Read next: `proxy` for one request, [`crate::supervisor`] for the caller.
 
-use crate::approvals::{self, Approvals, Bus, Decided, Decision};
+use crate::approvals::{self, Approvals, Bus, Decided, Decision, No};
 use crate::audit::{Audit, Entry, Reader};
 use crate::ca::{self, Ca};
 use crate::identity::{self, Failures, Print};
@@ -147,7 +147,7 @@ pub(crate) struct Vault {
     pub(crate) audit: Audit,
     pub(crate) requests: AtomicU64,
     pub(crate) approvals: Arc<Approvals>,
-    pub(crate) meter: Meter,
+    pub(crate) meter: Arc<Meter>,
     /// What the host is to hear.
     bus: Arc<Bus>,
     rules: Rules,
@@ -203,7 +203,7 @@ async fn look_after(vault: Arc<Vault>) {
         }
         let now = vault.wallet.generation();
         // Grants end by the clock as well.
-        if now != known || beats % LOOKS_PER_EXPIRY == 0 {
+        if now != known || beats.is_multiple_of(LOOKS_PER_EXPIRY) {
             known = now;
             let tied = Arc::clone(&vault);
             let tied = tokio::task::spawn_blocking(move || tied.wallet.retie()).await;
@@ -227,7 +227,18 @@ fn harden() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Nofile, more)?)
 }
 
-#[expect(clippy::disallowed_methods, reason = "certificates hold the time of the world, and nothing waits for it")]
+/// Why a person's leave is missing, for the agent.
+pub(crate) fn no(why: &No) -> Refusal {
+    let (status, code, text) = why.told();
+    let status = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::FORBIDDEN);
+    let refusal = Refusal::new(status, code, text);
+    why.fields().into_iter().fold(refusal, |refusal, (key, value)| refusal.with(key, value))
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "certificates hold the time of the world, and nothing waits for it"
+)]
 pub(crate) fn clock() -> SystemTime {
     SystemTime::now()
 }
@@ -311,9 +322,11 @@ impl Vault {
     /// Opens everything that outlives a process. Blocks.
     fn open(options: ServeOptions) -> Result<Arc<Self>, VaultError> {
         let dir = options.data.join("vault");
-        socket::make_dir(&dir, 0o700).map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
+        socket::make_dir(&dir, 0o700)
+            .map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
         let refused = |e: nanoclaw_secrets::SecretsError| VaultError::Refused(e.to_string());
-        let store = Arc::new(nanoclaw_secrets::Store::open(&dir, &KeySource::Auto).map_err(refused)?);
+        let store =
+            Arc::new(nanoclaw_secrets::Store::open(&dir, &KeySource::Auto).map_err(refused)?);
         let wallet = Wallet::new(Arc::clone(&store));
         let now = clock();
         let record = store.record(CA, CA).map_err(refused)?;
@@ -323,18 +336,26 @@ impl Vault {
         }
         let roots = upstream::machine_roots();
         let public = dir.join("boxes");
-        socket::make_dir(&public, 0o755).map_err(|e| VaultError::io(format!("preparing {public:?}"), e))?;
+        socket::make_dir(&public, 0o755)
+            .map_err(|e| VaultError::io(format!("preparing {public:?}"), e))?;
         ca.publish(&public, &roots)?;
         let anchor = Arc::clone(&store);
-        let audit = Audit::start(&dir.join(audit::FILE), wallet.key("audit")?, jiff::Timestamp::now, move |head| {
-            let bytes = serde_json::to_vec(head).unwrap_or_default();
-            if let Err(e) = anchor.set_record("audit", "anchor", Some(&bytes)) {
-                tracing::warn!("the audit log's anchor: {e}");
-            }
-        })?;
+        let audit = Audit::start(
+            &dir.join(audit::FILE),
+            wallet.key("audit")?,
+            jiff::Timestamp::now,
+            move |head| {
+                let bytes = serde_json::to_vec(head).unwrap_or_default();
+                if let Err(e) = anchor.set_record("audit", "anchor", Some(&bytes)) {
+                    tracing::warn!("the audit log's anchor: {e}");
+                }
+            },
+        )?;
         let bus = Arc::new(Bus::new(approvals::system_clock()));
-        let log = Reader::open(&dir.join(audit::FILE)).map_err(|e| VaultError::Refused(format!("audit.db: {e}")))?;
-        let meter = Meter::open(&log, audit.clone(), Prices::default());
+        let log = Reader::open(&dir.join(audit::FILE))
+            .map_err(|e| VaultError::Refused(format!("audit.db: {e}")))?;
+        let prices = Prices::ours().map_err(|e| VaultError::Refused(format!("prices: {e}")))?;
+        let meter = Meter::open(&log, audit.clone(), prices);
         let meter = meter.map_err(|e| VaultError::Refused(format!("what was spent: {e}")))?;
         let base = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         Ok(Arc::new(Self {
@@ -346,7 +367,7 @@ impl Vault {
             wallet,
             approvals: Approvals::prepare(&dir, Arc::clone(&bus))?,
             bus,
-            meter,
+            meter: Arc::new(meter),
             audit,
             requests: AtomicU64::new(0),
             rules: Rules::new(dir.join(rules::FILE)),
@@ -382,12 +403,19 @@ impl Vault {
         self.live.watch(session, at, uses)
     }
 
-    pub(crate) async fn remembered(
-        &self,
-        agent: &AgentNames,
-        at: &Authority,
-    ) -> Result<Option<bool>, Refusal> {
-        self.approvals.remembered(&agent.id, &at.to_string()).await.map_err(no)
+    /// What the owner said of this agent and this place, if anything.
+    pub(crate) fn remembered(&self, agent: &AgentNames, at: &Authority) -> Option<bool> {
+        self.approvals.remembered(&agent.id, &at.to_string())
+    }
+
+    /// Waits for a person's word.
+    pub(crate) async fn hold(&self, asked: approvals::Asked) -> Result<(), Refusal> {
+        self.approvals.hold(asked).await.map_err(|why| no(&why))
+    }
+
+    /// Changes with the policy.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.rules.epoch()
     }
 
     /// Something that only an attack or a mistake explains.
@@ -418,7 +446,10 @@ impl Vault {
 
     /// The id of an open session that is such.
     pub(crate) fn session_with(&self, such: impl Fn(&Session) -> bool) -> Option<String> {
-        self.sessions().values().find(|open| such(&open.session)).map(|open| open.session.id.clone())
+        self.sessions()
+            .values()
+            .find(|open| such(&open.session))
+            .map(|open| open.session.id.clone())
     }
 
     async fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
@@ -426,7 +457,8 @@ impl Vault {
         match ask {
             Ask::Open { session, agent, dir } => {
                 let vault = Arc::clone(self);
-                let opened = tokio::task::spawn_blocking(move || vault.open_session(session, agent, dir));
+                let opened =
+                    tokio::task::spawn_blocking(move || vault.open_session(session, agent, dir));
                 env = opened.await.map_err(|e| VaultError::Refused(e.to_string()))??;
             }
             Ask::Close { session } => self.close(&session),

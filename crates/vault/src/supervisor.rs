@@ -137,8 +137,7 @@ impl Supervisor {
             .map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
         let known = Session { agent: agent.clone(), dir: dir.clone() };
         self.sessions().insert(session.to_owned(), known);
-        let ask =
-            Ask::Open { session: session.to_owned(), agent: agent.clone(), dir: dir.clone() };
+        let ask = Ask::Open { session: session.to_owned(), agent: agent.clone(), dir: dir.clone() };
         let reply = self.ask_until_answered(&ask).await?;
         let mut env = reply.env;
         env.extend(environment(reply.credential));

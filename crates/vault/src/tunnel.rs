@@ -6,14 +6,14 @@
 //! ```
 //! Read next: `exchange`.
 
+use crate::audit::Entry;
 use crate::exchange::{self, Route};
 use crate::guard::{Guard, Judgement, REFUSED};
 use crate::refusal::Refusal;
-use crate::audit::Entry;
 use crate::scan::{Needles, Scrub};
 use crate::serve::{Session, Vault, clock};
 use crate::upstream::{self, To};
-use crate::{Answer, approvals, front, head, identity, ws};
+use crate::{Answer, front, head, identity, ws};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -41,7 +41,12 @@ const TUNNEL_IDLE: Duration = Duration::from_secs(600);
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// Serves a connection whose first request is `CONNECT`; `buf` begins with its head.
-pub(crate) async fn connect(vault: &Arc<Vault>, session: &Arc<Session>, mut stream: UnixStream, buf: Vec<u8>) {
+pub(crate) async fn connect(
+    vault: &Arc<Vault>,
+    session: &Arc<Session>,
+    mut stream: UnixStream,
+    buf: Vec<u8>,
+) {
     let end = buf.windows(head::END.len()).position(|w| w == head::END);
     let (head, rest) = buf.split_at(end.map_or(buf.len(), |at| at + head::END.len()));
     let (place, carry, at) = match admit(vault, session, head).await {
@@ -70,7 +75,13 @@ pub(crate) async fn connect(vault: &Arc<Vault>, session: &Arc<Session>, mut stre
 }
 
 /// Notes a connection of which no request was seen.
-fn note(vault: &Vault, session: &Session, place: &Authority, what: &'static str, bytes: (u64, u64)) {
+fn note(
+    vault: &Vault,
+    session: &Session,
+    place: &Authority,
+    what: &'static str,
+    bytes: (u64, u64),
+) {
     vault.note(Entry {
         kind: "tunnel",
         session: session.id.clone(),
@@ -98,9 +109,12 @@ async fn admit(
         Refusal::new(StatusCode::BAD_REQUEST, "bad_authority", format!("{target:?}: {e}"))
     })?;
     let policy = vault.policy();
-    let field = |line: &'_ str| line.split_once(':').map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()));
+    let field = |line: &'_ str| {
+        line.split_once(':').map(|(n, v)| (n.to_ascii_lowercase(), v.trim().to_owned()))
+    };
     let given = lines.filter_map(field).find(|(name, _)| name == "proxy-authorization");
-    identity::check(vault, session, &policy, given.as_ref().map(|(_, value)| value.as_str())).await?;
+    identity::check(vault, session, &policy, given.as_ref().map(|(_, value)| value.as_str()))
+        .await?;
     let agent = &session.agent;
     let bound = vault.wallet.bound(agent, &place).await?;
     let asking = Asking {
@@ -111,7 +125,7 @@ async fn admit(
         other_methods: &[],
         target: None,
         bound: if bound.is_empty() { Bound::No } else { Bound::Host },
-        remembered: vault.remembered(agent, &place).await?,
+        remembered: vault.remembered(agent, &place),
     };
     let decision = policy.decide(&asking);
     if let Verdict::Block { code, rule, why } = &decision.verdict {
@@ -125,7 +139,7 @@ async fn admit(
     // What is asked about a request that can be seen is asked when it is here, and so is what counts it.
     if decision.carry == Carry::Tunnel {
         if matches!(decision.verdict, Verdict::Ask { .. }) {
-            approvals::first_use(vault, session, &place).await?;
+            vault.hold(exchange::may_use(session, &place)).await?;
         }
         vault.take(&decision.limits, session)?;
     }
@@ -222,14 +236,19 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
-    let ((mut a_read, mut a_write), (mut b_read, mut b_write)) = (tokio::io::split(a), tokio::io::split(b));
+    let ((mut a_read, mut a_write), (mut b_read, mut b_write)) =
+        (tokio::io::split(a), tokio::io::split(b));
     let last = std::sync::Mutex::new(tokio::time::Instant::now());
     let copying = async {
-        tokio::try_join!(one_way(&mut a_read, &mut b_write, &last), one_way(&mut b_read, &mut a_write, &last))
+        tokio::try_join!(
+            one_way(&mut a_read, &mut b_write, &last),
+            one_way(&mut b_read, &mut a_write, &last)
+        )
     };
     let silent = async {
         loop {
-            let until = *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) + TUNNEL_IDLE;
+            let until =
+                *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) + TUNNEL_IDLE;
             if until <= tokio::time::Instant::now() {
                 return;
             }
@@ -256,7 +275,8 @@ async fn one_way(
         }
         to.write_all(&buf[..n]).await?;
         bytes += n as u64;
-        *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = tokio::time::Instant::now();
+        *last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+            tokio::time::Instant::now();
     }
 }
 
@@ -294,7 +314,8 @@ async fn intercept(
     };
     let (read, write) = stream.into_split();
     let stream = tokio::io::join(Cursor::new(raw).chain(read), write);
-    let accepted = timeout(HELLO_TIMEOUT, tokio_rustls::TlsAcceptor::from(config).accept(stream)).await;
+    let accepted =
+        timeout(HELLO_TIMEOUT, tokio_rustls::TlsAcceptor::from(config).accept(stream)).await;
     let Ok(Ok(tls)) = accepted else {
         // Most often a program in the box that trusts other roots than ours.
         return note(vault, session, &place, "tls_failed", (0, 0));
@@ -311,7 +332,12 @@ async fn intercept(
     }
 }
 
-async fn serve_h1<S>(vault: &Arc<Vault>, session: &Arc<Session>, route: &Route, tls: S) -> hyper::Result<()>
+async fn serve_h1<S>(
+    vault: &Arc<Vault>,
+    session: &Arc<Session>,
+    route: &Route,
+    tls: S,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -335,13 +361,20 @@ where
         .await
 }
 
-async fn serve_h2<S>(vault: &Arc<Vault>, session: &Arc<Session>, route: &Route, tls: S) -> hyper::Result<()>
+async fn serve_h2<S>(
+    vault: &Arc<Vault>,
+    session: &Arc<Session>,
+    route: &Route,
+    tls: S,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(|request: Request<Incoming>| {
         let (vault, session, route) = (Arc::clone(vault), Arc::clone(session), route.clone());
-        async move { Ok::<_, Infallible>(exchange::serve(&vault, &session, &route, request, None).await) }
+        async move {
+            Ok::<_, Infallible>(exchange::serve(&vault, &session, &route, request, None).await)
+        }
     });
     http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -87,7 +87,8 @@ impl BaseUrl {
     pub(crate) fn route(&self) -> Result<Route, Refusal> {
         let port = if self.tls { 443 } else { 80 };
         let place = Authority::parse(&self.authority(), Some(port)).map_err(|e| {
-            Refusal::unavailable("bad_base_url", format!("the model's address {self}: {e}")).for_model()
+            Refusal::unavailable("bad_base_url", format!("the model's address {self}: {e}"))
+                .for_model()
         })?;
         let to = To { place, tls: self.tls, h2: false };
         Ok(Route { to, prefix: self.prefix.clone(), kind: Kind::Model })
@@ -256,7 +257,11 @@ impl Sender {
         }
     }
 
-    async fn send(&mut self, mut request: Request<Body>, to: &To) -> Result<Response<Incoming>, Failed> {
+    async fn send(
+        &mut self,
+        mut request: Request<Body>,
+        to: &To,
+    ) -> Result<Response<Incoming>, Failed> {
         match self {
             Self::H1(sender) => sender.try_send_request(request).await,
             Self::H2(sender) => {
@@ -330,7 +335,12 @@ impl Pool {
         if let Sender::H2(sender) = &idle[found].sender {
             let sender = Sender::H2(sender.clone());
             idle[found].since = Instant::now();
-            return Some(Idle { to: to.clone(), peer: idle[found].peer, sender, since: Instant::now() });
+            return Some(Idle {
+                to: to.clone(),
+                peer: idle[found].peer,
+                sender,
+                since: Instant::now(),
+            });
         }
         Some(idle.swap_remove(found))
     }

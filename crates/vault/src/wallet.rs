@@ -129,7 +129,8 @@ impl Wallet {
         let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut all = Vec::new();
         for agent in agents.into_values() {
-            let dummies = self.store.dummies(&agent).map_err(|e| VaultError::Refused(e.to_string()))?;
+            let dummies =
+                self.store.dummies(&agent).map_err(|e| VaultError::Refused(e.to_string()))?;
             let mark = |secret| Mark { agent: agent.id.clone(), secret };
             all.extend(dummies.into_iter().map(|dummy| (dummy.text, mark(dummy.name))));
         }
@@ -160,7 +161,10 @@ impl Wallet {
         let Ok((all, usable)) = read else { return serde_json::Value::Null };
         let mine = all.into_iter().filter(|s| usable.iter().any(|dummy| dummy.secret == s.id));
         mine.map(|secret| {
-            let at = secret.bindings.iter().map(|b| json!({ "host": b.host, "port": b.port, "slot": b.slot }));
+            let at = secret
+                .bindings
+                .iter()
+                .map(|b| json!({ "host": b.host, "port": b.port, "slot": b.slot }));
             json!({ "name": secret.name, "kind": secret.kind, "used_at": at.collect::<Vec<_>>() })
         })
         .collect()
@@ -189,6 +193,7 @@ pub(crate) fn refused(e: &SecretsError) -> Refusal {
         _ => "vault_failed",
     };
     tracing::warn!("the store of secrets: {e}");
-    let text = "the vault cannot use its secrets now; its owner sees why with `nanoclaw vault status`";
+    let text =
+        "the vault cannot use its secrets now; its owner sees why with `nanoclaw vault status`";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, code, text)
 }

@@ -1,8 +1,7 @@
 //! What may stand in a request's and in an answer's headers.
 
-use crate::inject::Uses;
-use crate::refusal::Refusal;
 use crate::head;
+use crate::refusal::Refusal;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use hyper::http::request::Parts;
 use hyper::{Method, Version};
@@ -63,7 +62,8 @@ pub(super) fn websocket(parts: &Parts) -> Result<bool, Refusal> {
 /// What the box says about the connection and about itself stays here.
 pub(super) fn clean_request(headers: &mut HeaderMap, socket: bool) {
     // gRPC asks for it, and it says nothing about the connection but that.
-    let trailers = headers.get("te").is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let trailers =
+        headers.get("te").is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
     strip(headers, &NEVER_OUT);
     if trailers {
         headers.insert("te", HeaderValue::from_static("trailers"));
@@ -76,9 +76,9 @@ pub(super) fn clean_request(headers: &mut HeaderMap, socket: bool) {
 }
 
 /// What the upstream says to whoever holds the credential does not reach the box.
-pub(super) fn clean_answer(headers: &mut HeaderMap, uses: &Uses) {
+pub(super) fn clean_answer(headers: &mut HeaderMap, hide: bool) {
     strip(headers, &NEVER_BACK);
-    if uses.hides_answer_headers() {
+    if hide {
         NEVER_IN.iter().for_each(|name| drop(headers.remove(*name)));
     }
 }
@@ -86,6 +86,7 @@ pub(super) fn clean_answer(headers: &mut HeaderMap, uses: &Uses) {
 /// Whether pieces of this answer may be far apart.
 pub(super) fn streams(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let stream = |known: &[u8]| kind.get(..known.len()).is_some_and(|k| k.eq_ignore_ascii_case(known));
+    let stream =
+        |known: &[u8]| kind.get(..known.len()).is_some_and(|k| k.eq_ignore_ascii_case(known));
     stream(b"text/event-stream") || stream(b"application/grpc") || stream(b"application/x-ndjson")
 }

@@ -153,10 +153,15 @@ async fn play(stage: Arc<Stage>, request: Request<Incoming>) -> Result<Answer, I
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let line = format!("{} {}", parts.method, parts.uri);
-    stage.seen.lock().unwrap().push(Seen { line, headers: parts.headers, body: body.clone() });
+    stage.seen.lock().unwrap().push(Seen {
+        line: line.clone(),
+        headers: parts.headers,
+        body: body.clone(),
+    });
     let _running = Running::new(&stage);
     let next = stage.plays.lock().unwrap().pop_front();
     let body = match next {
+        None if body.is_empty() => Either::Left(Full::new(line.into())),
         None => Either::Left(Full::new(body)),
         Some(Play::Stream(rx)) => Either::Right(Fed { rx, broken: false }),
         Some(Play::Hang(rx)) => {
@@ -213,12 +218,31 @@ impl Install {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("long".repeat(40)).join("data");
         std::fs::create_dir_all(&data).unwrap();
-        let config = SupervisorConfig {
-            exe: VAULT.into(),
-            args: vec![data.clone().into()],
-            data: data.clone(),
-        };
+        let args = vec![data.clone().into()];
+        let config = SupervisorConfig { exe: VAULT.into(), args, data: data.clone() };
         Self { data, supervisor: Supervisor::start(config), _dir: dir }
+    }
+
+    /// With this file for names and this one for roots; both are the test's own.
+    pub(crate) fn in_world(names: &Path, roots: &Path) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(&data).unwrap();
+        // A variable of the test's own process would be everybody's.
+        let env = format!("SSL_CERT_FILE={}", roots.display());
+        let args = vec![env.into(), VAULT.into(), data.clone().into(), names.into()];
+        let config = SupervisorConfig { exe: "/usr/bin/env".into(), args, data: data.clone() };
+        Self { data, supervisor: Supervisor::start(config), _dir: dir }
+    }
+
+    /// Makes the vault read its files now.
+    pub(crate) async fn reload(&self) {
+        let run = File::open(self.data.join("run")).unwrap();
+        let control = UnixStream::connect(format!("/proc/self/fd/{}/vault.sock", run.as_raw_fd()));
+        let mut control = control.await.unwrap();
+        control.write_all(b"{\"op\":\"reload\"}\n").await.unwrap();
+        let answer = read_until(&mut control, "\n").await;
+        assert!(!answer.contains("error"), "{answer}");
     }
 
     /// With a credential for this upstream and one open session.

@@ -56,7 +56,8 @@ async fn a_cancelled_call_does_not_shift_the_answers() {
     let (install, _) = Install::with(&upstream, KEY).await;
     for n in 0..50 {
         let supervisor = std::sync::Arc::clone(&install.supervisor);
-        let call = tokio::spawn(async move { supervisor.open(&format!("c{n}"), &agent("agent-1")).await });
+        let call =
+            tokio::spawn(async move { supervisor.open(&format!("c{n}"), &agent("agent-1")).await });
         tokio::task::yield_now().await;
         call.abort();
         drop(call.await);
@@ -71,7 +72,10 @@ async fn a_change_of_the_credential_counts_from_the_next_request_on() {
     let upstream = Upstream::start().await;
     let install = Install::new();
     let grant = install.open("s1").await;
-    assert!(!grant.env.contains_key("ANTHROPIC_BASE_URL"), "without a credential a box is told of none");
+    assert!(
+        !grant.env.contains_key("ANTHROPIC_BASE_URL"),
+        "without a credential a box is told of none"
+    );
     let (status, answer) = post(&grant, "{}").await;
     assert_eq!(status, 401);
     assert!(answer.contains("nanoclaw setup") && answer.contains("authentication_error"));

@@ -9,3 +9,7 @@ mod life;
 mod requests;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod tunnels;
+#[cfg(test)]
+mod web;

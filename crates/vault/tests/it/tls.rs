@@ -58,7 +58,7 @@ async fn tls_is_verified_with_the_roots_of_the_machine() {
         let control = UnixStream::connect(dir.path().join("run/vault.sock")).await.unwrap();
         let mut control = BufReader::new(control);
         let open = serde_json::json!(
-            { "op": "open", "session": "s", "agent": "a", "dir": dir.path() });
+            { "op": "open", "session": "s", "agent": { "id": "a", "folder": "a" }, "dir": dir.path() });
         assert!(!ask(&mut control, &open.to_string()).await.contains("error"));
         let (status, answer) = raw(dir.path(), &message("", "{}")).await;
         assert_eq!(status, expected, "{answer}");
@@ -68,7 +68,7 @@ async fn tls_is_verified_with_the_roots_of_the_machine() {
         for bad in ["nonsense", r#"{"op":"get"}"#, r#"{"op":"open","session":"x"}"#] {
             assert!(ask(&mut control, bad).await.contains("not understood"));
         }
-        let nowhere = r#"{"op":"open","session":"x","agent":"a","dir":"/does/not/exist"}"#;
+        let nowhere = r#"{"op":"open","session":"x","agent":{"id":"a","folder":"a"},"dir":"/does/not/exist"}"#;
         assert!(ask(&mut control, nowhere).await.contains("No such file"));
         drop(child.stdin.take());
         assert!(soon(child.wait()).await.unwrap().success());
