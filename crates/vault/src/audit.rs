@@ -49,6 +49,23 @@ const UPKEEP: Duration = Duration::from_secs(3600);
 )]
 pub struct Unavailable;
 
+/// Where the key of the chain and its anchor are kept, among the sealed records.
+pub(crate) const KEY: (&str, &str) = ("keys", "audit");
+pub(crate) const ANCHOR: (&str, &str) = ("audit", "anchor");
+
+/// Checks the log in this folder against the key and the anchor that are sealed in the store.
+pub fn verify(dir: &Path, store: &nanoclaw_secrets::Store) -> Result<Checked, VaultError> {
+    let refused = |e: &dyn Display| VaultError::Refused(e.to_string());
+    let record = |(table, id)| store.record(table, id).map_err(|e| refused(&e));
+    let key = record(KEY)?.and_then(|key| <[u8; 32]>::try_from(key.as_slice()).ok());
+    let key =
+        key.ok_or_else(|| refused(&"there is no log yet; the vault makes it when it runs"))?;
+    let anchor = record(ANCHOR)?.map(|anchor| serde_json::from_slice(&anchor)).transpose();
+    let anchor: Option<Anchor> = anchor.map_err(|e| refused(&e))?;
+    let log = Reader::open(&dir.join(FILE)).map_err(|e| refused(&e))?;
+    log.verify(&key, anchor.as_ref()).map_err(|e| refused(&e))
+}
+
 /// One thing that happened.
 #[derive(Debug, Default, Clone, Serialize)]
 pub struct Entry {

@@ -35,6 +35,11 @@ pub(crate) enum VaultCommand {
     /// The file that says what agents may reach
     #[command(subcommand)]
     Policy(crate::vault_policy::PolicyCommand),
+    /// What went through the vault
+    #[command(subcommand)]
+    Audit(crate::vault_audit::AuditCommand),
+    /// What models cost
+    Usage(crate::vault_audit::UsageArgs),
     /// Run the vault; the host does this
     #[command(hide = true)]
     Serve,
@@ -90,6 +95,8 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
         }
         VaultCommand::Explain(args) => return crate::vault_policy::explain(process, &args),
         VaultCommand::Policy(command) => return crate::vault_policy::policy(process, &command),
+        VaultCommand::Audit(command) => return crate::vault_audit::audit(process, command).await,
+        VaultCommand::Usage(args) => return crate::vault_audit::usage(process, &args),
         VaultCommand::Status => {
             let said = store.status().map_err(anyhow::Error::msg)?;
             print(said.as_deref().unwrap_or("no credential; set one: nanoclaw setup"));

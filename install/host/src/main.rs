@@ -7,6 +7,7 @@ mod commands;
 mod credentials;
 mod images;
 mod run;
+mod vault_audit;
 mod vault_policy;
 
 use clap::{Parser, Subcommand};

@@ -55,7 +55,8 @@ fn said(sentence: &Value) -> String {
     sentence.as_str().unwrap_or_default().to_owned()
 }
 
-fn names(process: &Process, agent: &str) -> anyhow::Result<AgentNames> {
+/// The agent that somebody means.
+pub(crate) fn names(process: &Process, agent: &str) -> anyhow::Result<AgentNames> {
     let central = process.config.open_central()?;
     let found = match central.agent_by_name(agent)? {
         None => central.agents()?.into_iter().find(|one| one.id.as_str() == agent),

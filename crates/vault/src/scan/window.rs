@@ -1,16 +1,25 @@
 //! Searching what comes in pieces, however it is cut, and holding back no more than needed.
 
 use super::forms;
+use aho_corasick::packed::Searcher;
 use aho_corasick::{AhoCorasick, MatchKind};
 use bytes::Bytes;
 use std::ops::Range;
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
+/// Tells quickly whether one of the strings is there.
+enum Quick {
+    /// Made in microseconds, for the few strings of one request.
+    Few(Searcher),
+    /// For the placeholders of everybody.
+    Many(AhoCorasick),
+    Each,
+}
+
 /// A set of byte strings that is searched for. It may hold secrets, so it cannot be shown.
 pub(super) struct Set {
-    /// Tells quickly whether one of them is there.
-    quick: Option<AhoCorasick>,
+    quick: Quick,
     strings: Vec<Zeroizing<Vec<u8>>>,
     first: [bool; 256],
     longest: usize,
@@ -28,11 +37,14 @@ impl Set {
                 first[usize::from(byte.to_ascii_uppercase())] = true;
             }
         }
-        let quick = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostFirst)
-            .ascii_case_insensitive(fold)
-            .build(strings.iter().map(|s| s.as_slice()))
-            .ok();
+        let all = || strings.iter().map(|s| s.as_slice());
+        let few = || Searcher::new(all()).map(Quick::Few);
+        let many = || {
+            let mut builder = AhoCorasick::builder();
+            builder.match_kind(MatchKind::LeftmostFirst).ascii_case_insensitive(fold);
+            builder.build(all()).ok().map(Quick::Many)
+        };
+        let quick = if fold { None } else { few() }.or_else(many).unwrap_or(Quick::Each);
         let longest = strings.iter().map(|s| s.len()).max().unwrap_or_default();
         Self { quick, strings, first, longest, fold }
     }
@@ -40,8 +52,9 @@ impl Set {
     /// The first one in `text`.
     pub(super) fn find(&self, text: &[u8]) -> Option<usize> {
         match &self.quick {
-            Some(quick) => quick.find(text).map(|found| found.pattern().as_usize()),
-            None => self.each(text).next().map(|(which, _)| which),
+            Quick::Few(quick) => quick.find(text).map(|found| found.pattern().as_usize()),
+            Quick::Many(quick) => quick.find(text).map(|found| found.pattern().as_usize()),
+            Quick::Each => self.each(text).next().map(|(which, _)| which),
         }
     }
 
