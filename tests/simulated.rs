@@ -11,6 +11,7 @@ mod limits;
 mod ncl;
 mod outage;
 mod pairing;
+pub(crate) mod peers;
 mod previews;
 mod questions;
 mod routing;
@@ -72,6 +73,13 @@ impl Sim {
             settings: Arc::default(),
             started: None,
         })
+    }
+
+    /// For platforms whose clocks nobody turns.
+    fn real_time(&mut self) {
+        self.clock = Arc::new(SimClock::real());
+        *self.driver.clock.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(self.clock.clone());
     }
 
     async fn start(&mut self) -> anyhow::Result<()> {

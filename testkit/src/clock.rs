@@ -1,9 +1,9 @@
 //! A clock that follows tokio's, so that a paused runtime moves both.
 
-use nanoclaw_contract::time::{Clock, Timestamp};
+use nanoclaw_contract::time::{Clock, SystemClock, Timestamp};
 use tokio::time::Instant;
 
-/// Starts at a fixed time and runs with tokio's clock.
+/// Starts at some time and runs with tokio's clock.
 #[derive(Debug)]
 pub struct SimClock {
     base: Timestamp,
@@ -13,10 +13,16 @@ pub struct SimClock {
 impl SimClock {
     /// Starts now, at 2026-03-01 09:00 UTC.
     pub fn start() -> Self {
-        Self {
-            base: Timestamp::from_second(1_772_355_600).unwrap_or_default(),
-            started: Instant::now(),
-        }
+        Self::from(Timestamp::from_second(1_772_355_600).unwrap_or_default())
+    }
+
+    /// Starts now, at the time that it is.
+    pub fn real() -> Self {
+        Self::from(SystemClock.now())
+    }
+
+    fn from(base: Timestamp) -> Self {
+        Self { base, started: Instant::now() }
     }
 }
 

@@ -53,6 +53,14 @@ impl Hub {
         self.behind.notify_one();
     }
 
+    /// Whether something is missing that comes before what is said in a conversation now.
+    pub(crate) fn is_stalled(&self, chat: &str) -> bool {
+        if self.adrift.load(Ordering::SeqCst) {
+            self.fell_behind(chat);
+        }
+        self.stalled().contains(chat)
+    }
+
     /// Conversations of which something is missing.
     pub(crate) fn stalled(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.stalled.lock().unwrap_or_else(PoisonError::into_inner)
@@ -91,6 +99,9 @@ impl Hub {
         if done.is_err() {
             self.is_behind.store(true, Ordering::SeqCst);
         }
+        // What will never be told keeps nobody waiting.
+        let adrift = matches!(done, Err(SendError::Retry { .. }));
+        self.adrift.store(adrift, Ordering::SeqCst);
         done
     }
 
@@ -105,18 +116,18 @@ impl Hub {
             let (hub, line) = (Arc::clone(self), chat.clone());
             let on_its_way = Arc::clone(&self.on_its_way);
             let entered = self.lanes.enter(&line, 1024, async move {
+                // What is turned away while it is read may not be in what is read.
+                hub.stalled().remove(&chat);
                 match hub.read_from(&chat, since).await {
-                    Err(error) if !matches!(error, SendError::Reject { .. }) => {
+                    // It will not be readable the next time; what is said from now on must not wait for it.
+                    Err(error @ SendError::Reject { .. }) => {
+                        tracing::warn!(channel = NAME, %chat, %error, "what was missed there cannot be read");
+                    }
+                    Err(error) => {
                         tracing::warn!(channel = NAME, %chat, %error, "what was missed was not read; it is tried again");
                         hub.fell_behind(&chat);
                     }
-                    read => {
-                        // It will not be readable the next time; what is said from now on must not wait for it.
-                        if let Err(error) = read {
-                            tracing::warn!(channel = NAME, %chat, %error, "what was missed there cannot be read");
-                        }
-                        hub.stalled().remove(&chat);
-                    }
+                    Ok(()) => {}
                 }
                 drop(on_its_way);
             });

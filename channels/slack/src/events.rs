@@ -9,6 +9,7 @@ use nanoclaw_channel::{Health, SendError};
 use nanoclaw_kit::backoff::Backoff;
 use nanoclaw_kit::webhook::{Handler, Hook, Limits, Reply};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval};
@@ -105,6 +106,7 @@ pub(crate) async fn tend(hub: Arc<Hub>) {
                             (hub.report)(Health::Reconnecting { why });
                         }
                         missed = true;
+                        hub.adrift.store(true, Ordering::SeqCst);
                         continue;
                     }
                 }

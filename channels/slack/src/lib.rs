@@ -96,6 +96,8 @@ struct Hub {
     is_behind: AtomicBool,
     behind: Notify,
     stalled: Mutex<BTreeSet<String>>,
+    /// After an outage, until every conversation is in line to be read.
+    adrift: AtomicBool,
     /// The last message of each direct chat.
     last: Mutex<HashMap<String, String>>,
     /// The newest message that was taken, in microseconds of Slack's time.
@@ -140,6 +142,7 @@ async fn begin(start: Start) -> Started {
         is_behind: AtomicBool::new(false),
         behind: Notify::new(),
         stalled: Mutex::default(),
+        adrift: AtomicBool::new(false),
         last: Mutex::default(),
         newest: AtomicI64::new(0),
         on_its_way: Arc::new(()),

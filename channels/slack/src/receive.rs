@@ -47,7 +47,7 @@ impl Hub {
         let entered = self.lanes.enter(&line, bytes, async move {
             let _on_its_way = on_its_way;
             // What comes behind a message that was not taken waits for it, so that the order stays.
-            if hub.stalled().contains(&chat) {
+            if hub.is_stalled(&chat) {
                 return done(false);
             }
             let taken = hub.take(event).await;

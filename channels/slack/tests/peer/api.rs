@@ -162,6 +162,9 @@ fn do_it(world: &mut World, method: &str, token: &str, form: &Form) -> Value {
             }
         }
         "users.conversations" => {
+            if let Some(error) = world.unreadable.get("") {
+                return no(error);
+            }
             let mut all: Vec<&str> = world.posts.iter().map(|p| p.channel.as_str()).collect();
             all.sort_unstable();
             all.dedup();

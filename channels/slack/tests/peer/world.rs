@@ -84,7 +84,7 @@ pub(crate) struct World {
     pub(crate) calls: usize,
     pub(crate) fault: Option<(Fault, u32)>,
     pub(crate) cut: bool,
-    /// Conversations that cannot be read back, and what Slack says of them.
+    /// Conversations that cannot be read back, and what Slack says of them; without a name, their list.
     pub(crate) unreadable: BTreeMap<String, &'static str>,
     /// New connections stay, old ones fall silent.
     pub(crate) deaf: bool,

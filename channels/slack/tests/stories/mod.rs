@@ -181,6 +181,27 @@ async fn what_was_missed_is_not_forgotten_while_it_is_still_being_read() -> Resu
 }
 
 #[tokio::test]
+async fn what_is_said_now_waits_for_what_was_missed_and_cannot_be_asked_for_yet() -> Result<()> {
+    let (mut rig, shared) = started(Slack::new().await?).await?;
+    rig.chat().await?;
+    rig.stop().await?;
+    shared.world().says(&Say::new("ann", Place::Direct, "said while it was away"));
+    shared.world().unreadable.insert(String::new(), "internal_error");
+    let hurry = rig.hurry();
+    rig.start().await?;
+    rig.peer.say(Say::new("ann", Place::Direct, "said when it was back")).await?;
+    let calls = shared.world().calls;
+    rig.peers("a few attempts", async |_| Ok((shared.world().calls > calls + 5).then_some(())))
+        .await?;
+    shared.world().unreadable.clear();
+    rig.hears("both", |heard| (heard.messages.len() == 3).then_some(())).await?;
+    drop(hurry);
+    let all = ["hello there", "said while it was away", "said when it was back"];
+    assert_eq!(rig.host.heard().texts(), all);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_was_changed_while_it_was_away_comes_after_a_restart_once() -> Result<()> {
     let (mut rig, _) = started(Slack::new().await?).await?;
     let said = rig.say(Say::new("ann", Place::Direct, "at five")).await?;
