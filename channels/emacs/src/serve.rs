@@ -161,9 +161,10 @@ impl Serve {
             QuestionId::parse(answered.question.as_str()),
             ChannelType::parse(crate::CHANNEL.name),
         ) else {
-            return no(404, "there is no such question");
+            // Not 404, which is what Emacs hears while the channel starts, and tries again.
+            return no(410, "there is no such question");
         };
-        let Some(value) = value(&offered.values) else { return no(404, "there is no such option") };
+        let Some(value) = value(&offered.values) else { return no(410, "there is no such option") };
         let answer = Answer { question, value, channel, sender: self.sender() };
         let (word, markdown) = match self.ingress.answer(answer).await {
             Ok(AnswerOutcome::Taken { label }) => {

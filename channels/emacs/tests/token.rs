@@ -80,7 +80,7 @@ async fn only_the_token_opens_and_only_this_user_reads_it() {
         assert_eq!(call(port, "POST /api/message", &good, bad).await, 400, "{bad}");
     }
     for odd in [r#"{"question":"q","option":0}"#, r#"{"question":"","option":1}"#] {
-        assert_eq!(call(port, "POST /api/answer", &good, odd).await, 404, "{odd}");
+        assert_eq!(call(port, "POST /api/answer", &good, odd).await, 410, "{odd}");
     }
     assert_eq!(call(port, "GET /api/other", &good, "").await, 404);
     assert_eq!(call(port, "GET /api/messages?since=x&wait=-1", &good, "").await, 200);

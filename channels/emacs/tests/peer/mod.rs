@@ -98,7 +98,7 @@ impl Emacs {
     }
 
     /// What Emacs makes of an expression.
-    async fn ask(&mut self, expression: &str) -> Result<Value> {
+    pub(crate) async fn ask(&mut self, expression: &str) -> Result<Value> {
         if let Some(status) = self.daemon.try_wait()? {
             bail!("emacs ended: {status}");
         }
