@@ -89,7 +89,7 @@ impl Ground {
     }
 
     /// Runs a script to its end and returns what it left in `out`, as lines `key value`.
-    async fn ask(&self, spec: &BoxSpec) -> BTreeMap<String, String> {
+    pub async fn ask(&self, spec: &BoxSpec) -> BTreeMap<String, String> {
         let exit = self.run(spec).await;
         let text = fs::read_to_string(workspace(spec).join("out")).unwrap_or_default();
         assert_eq!(exit.code, Some(0), "{text} {exit:?}");
@@ -101,7 +101,7 @@ impl Ground {
 }
 
 /// Mounts a new directory that everybody may write; the box's access is what counts.
-fn mount(spec: &mut BoxSpec, dir: &str, target: &str, access: Access) -> PathBuf {
+pub fn mount(spec: &mut BoxSpec, dir: &str, target: &str, access: Access) -> PathBuf {
     let source = fs::canonicalize(spec.log.parent().unwrap()).unwrap().join(dir);
     fs::create_dir_all(&source).unwrap();
     fs::set_permissions(&source, fs::Permissions::from_mode(0o777)).unwrap();
@@ -109,7 +109,8 @@ fn mount(spec: &mut BoxSpec, dir: &str, target: &str, access: Access) -> PathBuf
     source
 }
 
-fn workspace(spec: &BoxSpec) -> PathBuf {
+/// The folder that a box of [`Ground::spec`] writes.
+pub fn workspace(spec: &BoxSpec) -> PathBuf {
     spec.mounts[0].source.clone()
 }
 

@@ -5,6 +5,7 @@
 //! [`service`] for start and stop.
 
 pub mod config;
+pub mod doctor;
 pub mod drivers;
 pub mod logs;
 pub mod prompt;

@@ -5,6 +5,7 @@
 
 mod commands;
 mod credentials;
+mod doctor;
 mod images;
 mod run;
 mod vault_audit;
@@ -81,6 +82,8 @@ enum Command {
     Stop,
     /// Show what runs and what is wrong
     Status(commands::StatusArgs),
+    /// Try the walls of a box, one by one
+    Doctor(doctor::DoctorArgs),
     /// Show the log of the host
     Logs(commands::LogsArgs),
     /// Run the host in the foreground
@@ -132,6 +135,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Command::Start => commands::start(&process),
             Command::Stop => commands::stop(&process),
             Command::Status(args) => commands::status(&process, &args).await,
+            Command::Doctor(args) => doctor::doctor(&process, args).await,
             Command::Logs(args) => commands::logs(&process, &args),
             Command::Image(command) => commands::image(&process, &command).await,
             Command::Vault(command) => credentials::vault(&process, command).await,
