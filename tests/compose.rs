@@ -187,10 +187,15 @@ struct Way(Arc<Supervisor>);
 
 #[async_trait]
 impl Egress for Way {
-    async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
-        let agent = AgentNames { id: agent.to_string(), folder: agent.to_string() };
+    async fn open(
+        &self,
+        session: &SessionId,
+        agent: &AgentId,
+        folder: &str,
+    ) -> Result<EgressGrant, String> {
+        let agent = AgentNames { id: agent.to_string(), folder: folder.to_owned() };
         let grant = self.0.open(session.as_str(), &agent).await.map_err(|e| e.to_string())?;
-        Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
+        Ok(EgressGrant { dir: Some(grant.dir), env: grant.env, files: grant.files })
     }
 
     async fn close(&self, session: &SessionId) {

@@ -39,7 +39,7 @@ struct NoWayOut;
 
 #[async_trait]
 impl Egress for NoWayOut {
-    async fn open(&self, _: &SessionId, _: &AgentId) -> Result<EgressGrant, String> {
+    async fn open(&self, _: &SessionId, _: &AgentId, _: &str) -> Result<EgressGrant, String> {
         Ok(EgressGrant::default())
     }
 

@@ -80,6 +80,12 @@ stored! {
 }
 
 impl Approval {
+    /// Whether nothing comes of it any more.
+    pub fn is_over(&self) -> bool {
+        use ApprovalStatus::{Expired, Failed, Rejected};
+        matches!(self.status, Rejected | Expired | Failed)
+    }
+
     /// What can be answered.
     pub fn choices(&self) -> Vec<Choice> {
         serde_json::from_str(&self.options).unwrap_or_default()

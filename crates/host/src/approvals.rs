@@ -13,12 +13,12 @@ pub(crate) mod typed;
 
 use crate::access::{UserFacts, may_admin};
 use crate::boxes::{Change, McpServer};
-use crate::{Host, HostError, blocking, boxes, fault, strangers};
+use crate::{Host, HostError, blocking, boxes, egress, fault, strangers};
 use card::outcome_line;
 use nanoclaw_central::{
     Approval, ApprovalStatus, CliScope, NewApproval, Opened, Role, Vote, Voted,
 };
-use nanoclaw_channel::{Answer, AnswerOutcome, Question};
+use nanoclaw_channel::{Answer, AnswerOutcome, Choice, Question};
 use nanoclaw_contract::ids::{self, Address, AgentId, ApprovalId, ChatId, SessionId, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -74,6 +74,15 @@ pub(crate) enum Action {
     CreateAgent { by: AgentId, name: String, instructions: Option<String> },
     /// A command of the agent's own `ncl`, with canonical arguments.
     Command { agent: AgentId, command: String, args: BTreeMap<String, Value> },
+    /// A request leaves the agent's box, or a host is used for the first time.
+    Request {
+        agent: AgentId,
+        id: String,
+        title: String,
+        lines: Vec<String>,
+        until: i64,
+        options: Vec<Choice>,
+    },
     /// A stranger may talk to the agent.
     LetIn { chat: ChatId, agent: AgentId, user: UserId, name: String, says: String },
     /// An agent listens in a chat where nobody did.
@@ -117,6 +126,7 @@ impl Action {
             | Self::AddMcpServer { agent, .. }
             | Self::CreateAgent { by: agent, .. }
             | Self::Command { agent, .. }
+            | Self::Request { agent, .. }
             | Self::LetIn { agent, .. } => Some(agent),
             Self::ConnectChat { .. } => None,
         }
@@ -132,7 +142,8 @@ impl Action {
         self.is_repeatable()
             || match self {
                 Self::Command { command, args, .. } => crate::admin::changes_box(command, args),
-                _ => matches!(self, Self::InstallPackages { .. } | Self::AddMcpServer { .. }),
+                Self::CreateAgent { .. } => false,
+                _ => true,
             }
     }
 
@@ -202,7 +213,10 @@ impl Host {
         };
         let id = ApprovalId::parse(ids::unguessable(PREFIX))?;
         let now = self.clock.now();
-        let expires_at = now + EXPIRES_AFTER;
+        let expires_at = match &action {
+            Action::Request { until, .. } => egress::until(*until),
+            _ => now + EXPIRES_AFTER,
+        };
         let shown = card::describe(self, &action, session.as_ref())?;
         let new = NewApproval {
             id: id.clone(),
@@ -257,7 +271,7 @@ impl Host {
         let rejected = self.central.rejected_since(action.agent(), since)?;
         let what = |payload: &str| {
             let mut what: Map<String, Value> = serde_json::from_str(payload).unwrap_or_default();
-            what.remove("reason");
+            what.retain(|key, _| !["reason", "id", "until"].contains(&key.as_str()));
             what
         };
         let wanted = what(payload);
@@ -545,18 +559,26 @@ async fn settled(host: Arc<Host>, id: ApprovalId, mut since: Since) {
 /// Carries out what was decided, and tells everybody.
 async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), HostError> {
     let (h, its) = (host.clone(), id.clone());
-    let begun = blocking(move || {
+    let found = blocking(move || {
         let Some(a) = h.central.approval(&its)? else { return Ok(None) };
         let begun = match a.status {
             ApprovalStatus::Approved => h.central.begin_applying(&its)?,
             ApprovalStatus::Applying => since == Since::Before,
             _ => false,
         };
-        Ok(begun.then_some(a))
+        Ok(Some((a, begun)))
     })
     .await?;
+    let Some((a, begun)) = found else { return Ok(()) };
     fault::point("host.approval.begun");
-    if let Some(a) = begun {
+    if !begun
+        && let Ok(Action::Request { id, until, .. }) = intact(&a)
+        && a.is_over()
+    {
+        // It is refused at once, and not only when its time is over.
+        drop(egress::decided(host, &a, id, until).await);
+    }
+    if begun {
         let outcome = match intact(&a) {
             Err(why) => Err(why),
             Ok(action) if a.status == ApprovalStatus::Applying && !action.is_resumable() => Err(
@@ -586,7 +608,8 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
 
 /// What takes a while says so first.
 async fn say_begun(host: &Arc<Host>, a: &Approval, action: &Action) -> Result<(), HostError> {
-    if action.is_repeatable() || !action.is_resumable() {
+    if action.is_repeatable() || !action.is_resumable() || matches!(action, Action::Request { .. })
+    {
         return Ok(());
     }
     let (h, a) = (host.clone(), a.clone());
@@ -610,12 +633,16 @@ fn tell(host: &Arc<Host>, id: &ApprovalId) -> Result<(), HostError> {
     ) {
         return Ok(());
     }
-    if let Ok(action) = intact(&a) {
-        strangers::closed(host, &a, &action)?;
+    let action = intact(&a);
+    if let Ok(action) = &action {
+        strangers::closed(host, &a, action)?;
     }
     let line = outcome_line(&a);
     edit_cards(host, &a, &line)?;
-    if let Some(session) = a.session.as_ref().filter(|_| a.agent.is_some()) {
+    // A request that is still held is answered itself, and so is its retry after a no.
+    let answered = matches!(action, Ok(Action::Request { .. }))
+        && (a.status != ApprovalStatus::Done || a.outcome.as_deref() == Some(""));
+    if let Some(session) = a.session.as_ref().filter(|_| a.agent.is_some() && !answered) {
         let text = format!("Your request \"{}\": {line}", a.title);
         // Not the id itself: the box reads its inbox.
         let key = format!("decided-{}", ids::stable(id.as_str()).simple());
@@ -645,6 +672,7 @@ async fn apply(host: Arc<Host>, a: Approval, action: Action) -> Result<String, S
         Action::Command { agent, command, args } => {
             crate::admin::run_approved(host, (&agent, session), &command, &args).await
         }
+        Action::Request { id, until, .. } => egress::decided(host, &a, id, until).await,
         Action::LetIn { .. } | Action::ConnectChat { .. } => {
             let mut waits = STRANGERS_AGAIN.iter();
             loop {
@@ -667,6 +695,7 @@ fn word(action: &Action) -> String {
         Action::AddMcpServer { .. } => "add_mcp_server",
         Action::CreateAgent { .. } => "create_agent",
         Action::Command { .. } => "cli_command",
+        Action::Request { .. } => "request",
         Action::LetIn { .. } => "let_in",
         Action::ConnectChat { .. } => "connect_chat",
     }

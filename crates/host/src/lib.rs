@@ -17,6 +17,7 @@ mod channels;
 mod config;
 mod dispatch;
 mod due;
+mod egress;
 mod engage;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -48,17 +49,16 @@ mod watch;
 
 pub use channels::ChannelStatus;
 pub use config::Config;
+pub use egress::{Egress, EgressDecision, EgressEvent, EgressGrant};
 pub use start::{Boxes, HostOptions, Started, start};
 
 pub(crate) use nanoclaw_contract::fault;
 
-use async_trait::async_trait;
 use nanoclaw_central::Central;
-use nanoclaw_contract::ids::{AgentId, MessageId, OutId, SessionId, UserId};
+use nanoclaw_contract::ids::{MessageId, OutId, SessionId, UserId};
 use nanoclaw_contract::time::SharedClock;
 use nanoclaw_driver::Driver;
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
@@ -119,25 +119,6 @@ impl Host {
             tracing::warn!(step, error = %e, "not traced");
         }
     }
-}
-
-/// The only way out of a box.
-#[async_trait]
-pub trait Egress: Send + Sync + 'static {
-    /// Opens the way out for a session; again is the same.
-    async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String>;
-
-    /// Closes it.
-    async fn close(&self, session: &SessionId);
-}
-
-/// What a box gets to reach the way out.
-#[derive(Debug, Clone, Default)]
-pub struct EgressGrant {
-    /// Folder with the socket, mounted read-only at `/run/vault`.
-    pub dir: Option<PathBuf>,
-    /// Variables for the harness; never a secret.
-    pub env: BTreeMap<String, String>,
 }
 
 /// What went wrong in the host, by what is done next.

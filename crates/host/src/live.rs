@@ -17,7 +17,7 @@ use crate::liveness::{self, LastStep, LivenessFacts, Verdict};
 use crate::outbound::Drain;
 use crate::session::Files;
 use crate::slots::Place;
-use crate::{Host, HostError, blocking, fault, lock, plan, tasks};
+use crate::{EgressGrant, Host, HostError, blocking, fault, lock, plan, tasks};
 use nanoclaw_central::{ContainerStatus, Session};
 use nanoclaw_contract::ids::{Address, MessageId, SessionId};
 use nanoclaw_contract::inbox::Due;
@@ -341,7 +341,7 @@ impl<'a> Live<'a> {
         let adopted = lock(&host.adopted).remove(&handle.id);
         if let Some(name) = adopted {
             live.watch(name, Proof::Adopted).await;
-            if let Err(e) = host.egress.open(&live.session.id, &live.session.agent).await {
+            if let Err(e) = live.way_out().await {
                 tracing::warn!(session = %handle.id, error = %e, "the adopted box has no way out");
             }
         }
@@ -352,8 +352,7 @@ impl<'a> Live<'a> {
     async fn start_over(&mut self) {
         self.reader = None;
         self.handle.dirty.store(true, Ordering::Release);
-        let (host, id) = (self.host.clone(), self.session.id.clone());
-        if let Ok(cursor) = blocking(move || Ok(host.central.out_cursor(&id)?)).await {
+        if let Ok(cursor) = self.with(|h, s, _| Ok(h.central.out_cursor(&s.id)?)).await {
             self.drain.restart(cursor);
         }
     }
@@ -402,8 +401,7 @@ impl<'a> Live<'a> {
     }
 
     async fn quarantined(&self) -> Result<Option<String>, HostError> {
-        let (host, id) = (self.host.clone(), self.session.id.clone());
-        blocking(move || Ok(host.central.quarantined(&id)?.map(|(reason, _)| reason))).await
+        self.with(|h, s, _| Ok(h.central.quarantined(&s.id)?.map(|(reason, _)| reason))).await
     }
 
     async fn stop_or_sleep(&mut self) -> Result<Next, HostError> {
@@ -656,14 +654,14 @@ impl<'a> Live<'a> {
 
     /// When there is work, this much before its time.
     async fn due(&self, lead: Duration) -> Result<Due, HostError> {
-        let (files, now) = (self.files.clone(), self.host.clock.now());
-        blocking(move || files.with(|inbox| inbox.due(now, lead))).await
+        self.with(move |h, _, files| files.with(|inbox| inbox.due(h.clock.now(), lead))).await
     }
 
-    async fn in_tasks(
+    /// Does what blocks, elsewhere.
+    async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Host>, &Session, &Files) -> Result<(), HostError> + Send + 'static,
-    ) -> Result<(), HostError> {
+        work: impl FnOnce(&Arc<Host>, &Session, &Files) -> Result<T, HostError> + Send + 'static,
+    ) -> Result<T, HostError> {
         let (host, session, files) = (self.host.clone(), self.session.clone(), self.files.clone());
         blocking(move || work(&host, &session, &files)).await
     }
@@ -692,11 +690,10 @@ impl<'a> Live<'a> {
     /// No box runs: start one if there is work, or note when there will be and go to sleep.
     async fn rest_or_start(&mut self, retry_at: Option<Timestamp>) -> Result<Next, HostError> {
         if self.due(Duration::ZERO).await? == Due::Now {
-            self.in_tasks(tasks::skip_missed).await?;
+            self.with(tasks::skip_missed).await?;
         }
         let due = self.due(LEAD).await?;
-        let (host, id) = (self.host.clone(), self.session.id.clone());
-        let failed = blocking(move || Ok(host.central.wake_failure(&id)?)).await?;
+        let failed = self.with(|h, s, _| Ok(h.central.wake_failure(&s.id)?)).await?;
         let now = self.host.clock.now();
         let not_before = failed.map(|f| f.next_at).filter(|at| *at > now);
         if (due == Due::Now || self.repair) && not_before.is_none() && !self.host.stopping() {
@@ -717,8 +714,7 @@ impl<'a> Live<'a> {
         };
         self.end_previews().await?;
         let next = [work, retry_at].into_iter().flatten().min();
-        let (host, id) = (self.host.clone(), self.session.id.clone());
-        blocking(move || Ok(host.central.set_due(&id, next)?)).await?;
+        self.with(move |h, s, _| Ok(h.central.set_due(&s.id, next)?)).await?;
         self.host.due_changed.notify_one();
         Ok(Next::Sleep)
     }
@@ -744,20 +740,25 @@ impl<'a> Live<'a> {
     }
 
     async fn plan(&self) -> Result<BoxSpec, HostError> {
-        let open = self.host.egress.open(&self.session.id, &self.session.agent);
-        let grant = open.await.map_err(HostError::Egress)?;
-        let (host, session, files) = (self.host.clone(), self.session.clone(), self.files.clone());
-        blocking(move || plan::plan(&host, &session, &files, &grant)).await
+        let grant = self.way_out().await?;
+        self.with(move |host, session, files| plan::plan(host, session, files, &grant)).await
+    }
+
+    async fn way_out(&self) -> Result<EgressGrant, HostError> {
+        let agent = self.with(|h, s, _| Ok(h.central.agent(&s.agent)?)).await?;
+        let folder = agent.map(|a| a.folder).unwrap_or_default();
+        let open = self.host.egress.open(&self.session.id, &self.session.agent, &folder);
+        open.await.map_err(HostError::Egress)
     }
 
     async fn start_box(&self, spec: &BoxSpec) -> Result<(), HostError> {
         self.host.driver.start(spec).await?;
         fault::point("host.box.started");
-        let (host, id, name) = (self.host.clone(), self.session.id.clone(), spec.name.clone());
-        let record = blocking(move || {
-            host.central.put_box(&id, &name, host.driver.name(), host.clock.now())?;
-            host.central.set_container(&id, ContainerStatus::Running)?;
-            host.trace("box started", None, Some(&id), None, &name);
+        let name = spec.name.clone();
+        let record = self.with(move |host, s, _| {
+            host.central.put_box(&s.id, &name, host.driver.name(), host.clock.now())?;
+            host.central.set_container(&s.id, ContainerStatus::Running)?;
+            host.trace("box started", None, Some(&s.id), None, &name);
             Ok(())
         });
         record.await?;
@@ -770,14 +771,14 @@ impl<'a> Live<'a> {
         self.host.slots.release(&self.session.id);
         self.host.egress.close(&self.session.id).await;
         self.shown_only_in(&BTreeSet::new());
-        let (host, id, why_) = (self.host.clone(), self.session.id.clone(), why.to_owned());
-        let count = blocking(move || {
-            host.trace("wake failed", None, Some(&id), None, &why_);
-            Ok(host.central.wake_failed(&id, &why_, host.clock.now())?)
-        })
-        .await?;
+        let told = why.to_owned();
+        let count = self.with(move |host, s, _| {
+            host.trace("wake failed", None, Some(&s.id), None, &told);
+            Ok(host.central.wake_failed(&s.id, &told, host.clock.now())?)
+        });
+        let count = count.await?;
         if count > 2 {
-            self.in_tasks(tasks::fail_due).await?;
+            self.with(tasks::fail_due).await?;
         }
         // Once may be an accident, and the second try comes at once.
         if count == 2 {
@@ -844,19 +845,19 @@ impl<'a> Live<'a> {
         self.condemned |= self.quarantined().await?.is_some();
         let claims = self.unfinished().await;
         fault::point("host.box.ended");
-        let (host, id, name) = (self.host.clone(), self.session.id.clone(), running.name.clone());
-        blocking(move || {
-            host.central.remove_box(&id)?;
-            host.central.set_container(&id, ContainerStatus::Stopped)?;
-            host.trace("box ended", None, Some(&id), None, &name);
+        let (running_asked, proven) = (running.asked, running.proven);
+        let record = self.with(move |host, s, _| {
+            host.central.remove_box(&s.id)?;
+            host.central.set_container(&s.id, ContainerStatus::Stopped)?;
+            host.trace("box ended", None, Some(&s.id), None, &running.name);
             Ok(())
-        })
-        .await?;
+        });
+        record.await?;
         self.host.slots.release(&self.session.id);
-        if running.asked || self.host.stopping() {
+        if running_asked || self.host.stopping() {
             return Ok(());
         }
-        self.after_crash(&claims, &exit, running.proven).await
+        self.after_crash(&claims, &exit, proven).await
     }
 
     async fn unfinished(&self) -> Vec<MessageId> {
@@ -873,8 +874,9 @@ impl<'a> Live<'a> {
         proven: bool,
     ) -> Result<(), HostError> {
         let why = describe(exit);
-        let (files, now, ids) = (self.files.clone(), self.host.clock.now(), claims.to_vec());
-        let given_up = blocking(move || {
+        let ids = claims.to_vec();
+        let given_up = self.with(move |host, _, files| {
+            let now = host.clock.now();
             files.with(|inbox| {
                 let mut given_up = Vec::new();
                 for id in &ids {
@@ -892,10 +894,10 @@ impl<'a> Live<'a> {
                 }
                 Ok(given_up)
             })
-        })
-        .await?;
+        });
+        let given_up = given_up.await?;
         let gone: Vec<_> = given_up.iter().map(|row| row.id.clone()).collect();
-        self.in_tasks(move |host, session, files| tasks::fail(host, session, files, gone)).await?;
+        self.with(move |host, session, files| tasks::fail(host, session, files, gone)).await?;
         for row in &given_up {
             self.host.trace("given up", Some(&row.id), Some(&self.session.id), None, &why);
             let text = format!("⚠️ I had to give up on a message after {TRIES_MAX} tries: {why}");
@@ -905,8 +907,7 @@ impl<'a> Live<'a> {
             // It died before it took anything on: back off, and say so once.
             self.start_failed(&why).await.map(|_| ())
         } else {
-            let (host, id) = (self.host.clone(), self.session.id.clone());
-            blocking(move || Ok(host.central.wake_succeeded(&id).map(drop)?)).await
+            self.with(|h, s, _| Ok(h.central.wake_succeeded(&s.id)?)).await
         }
     }
 }

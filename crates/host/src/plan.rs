@@ -75,6 +75,12 @@ pub(crate) fn plan(
     if let Some(dir) = &grant.dir {
         mounts.push(mount(dir, "/run/vault", Access::ReadOnly));
     }
+    let files = grant.files.iter().map(|(source, target)| Mount {
+        source: real(source),
+        target: target.clone(),
+        access: Access::ReadOnly,
+    });
+    mounts.extend(files);
     Ok(BoxSpec {
         name: ids::mint(
             &format!("nanoclaw-{}-{}", host.config.install, plain(&agent.folder)),

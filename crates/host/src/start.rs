@@ -90,6 +90,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     let h = host.clone();
     let decided = blocking(move || Ok(h.central.unsettled_approvals()?)).await?;
     tokio::spawn(crate::approvals::run(host.clone(), decided));
+    tokio::spawn(crate::egress::run(host.clone()));
     tokio::spawn(strain::run(host.clone()));
     if crashed {
         tokio::spawn(due::recover(host.clone()));

@@ -5,10 +5,10 @@ use async_trait::async_trait;
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::time::SystemClock;
 use nanoclaw_driver::{BoxUser, Limits};
-use nanoclaw_host::{Boxes, Egress, EgressGrant, HostOptions};
+use nanoclaw_host::{Boxes, Egress, EgressDecision, EgressEvent, EgressGrant, HostOptions};
 use nanoclaw_ops::config::{Config, Environment, Strings as _};
 use nanoclaw_ops::{Error, drivers as choice, service, setup};
-use nanoclaw_vault::{AgentNames, Supervisor, SupervisorConfig};
+use nanoclaw_vault::{AgentNames, Decision, Events, Supervisor, SupervisorConfig};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +96,7 @@ async fn host(process: &Process, lock: &service::Lock, wait: Duration) -> anyhow
         config: host_config(config),
         channels: CHANNELS,
         driver: chosen.driver,
-        egress: Arc::new(Vault(Arc::clone(&vault))),
+        egress: Arc::new(Vault(Arc::clone(&vault), Events::of(&config.data))),
         clock: Arc::new(SystemClock),
         // Read anew: a channel may be started with a token that was set a moment ago.
         setting: Arc::new(move |key| match Environment::read(&root) {
@@ -152,20 +152,39 @@ fn host_config(config: &Config) -> nanoclaw_host::Config {
 }
 
 /// The vault as the host's way out.
-struct Vault(Arc<Supervisor>);
+struct Vault(Arc<Supervisor>, Events);
 
 #[async_trait]
 impl Egress for Vault {
-    async fn open(&self, session: &SessionId, agent: &AgentId) -> Result<EgressGrant, String> {
-        let agent = AgentNames { id: agent.to_string(), folder: agent.to_string() };
+    async fn open(
+        &self,
+        session: &SessionId,
+        agent: &AgentId,
+        folder: &str,
+    ) -> Result<EgressGrant, String> {
+        let agent = AgentNames { id: agent.to_string(), folder: folder.to_owned() };
         let grant = self.0.open(session.as_str(), &agent).await;
         let grant = grant.map_err(|e| e.to_string())?;
-        Ok(EgressGrant { dir: Some(grant.dir), env: grant.env })
+        Ok(EgressGrant { dir: Some(grant.dir), env: grant.env, files: grant.files })
     }
 
     async fn close(&self, session: &SessionId) {
         if let Err(e) = self.0.close(session.as_str()).await {
             tracing::warn!(session = session.as_str(), error = %e, "the vault keeps a socket");
         }
+    }
+
+    async fn next(&self) -> EgressEvent {
+        loop {
+            match serde_json::from_value(self.1.next().await) {
+                Ok(event) => return event,
+                Err(e) => tracing::error!("the vault says what this host does not know: {e}"),
+            }
+        }
+    }
+
+    async fn decide(&self, d: &EgressDecision) -> Result<bool, String> {
+        let EgressDecision { id, answer, by, why } = d.clone();
+        self.1.decide(Decision { id, answer, by, why }).await.map_err(|e| e.to_string())
     }
 }

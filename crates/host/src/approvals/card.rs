@@ -60,6 +60,9 @@ fn flatten(path: &str, value: &Value, lines: &mut Vec<String>) {
 }
 
 fn details(action: &Action) -> Result<String, HostError> {
+    if let Action::Request { lines, .. } = action {
+        return Ok(visible(&lines.join("\n")));
+    }
     let mut value =
         serde_json::to_value(action).map_err(|e| HostError::Unknown(format!("action: {e}")))?;
     if let Value::Object(map) = &mut value {
@@ -123,6 +126,10 @@ pub(crate) fn describe(
                 format!("A command of {who}"),
                 format!("{} asks to run {}.", name(&who), name(&format!("ncl {command}"))),
             )
+        }
+        Action::Request { agent: a, title, options: offered, .. } => {
+            options = offered.clone();
+            (title.clone(), format!("{} asks for a request to leave its box.", name(&agent(a)?)))
         }
         Action::LetIn { chat, agent: a, name: who, user, .. } => {
             options = vec![

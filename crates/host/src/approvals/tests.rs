@@ -43,7 +43,7 @@ impl Driver for Nothing {
 
 #[async_trait]
 impl Egress for Nothing {
-    async fn open(&self, _: &SessionId, _: &AgentId) -> Result<EgressGrant, String> {
+    async fn open(&self, _: &SessionId, _: &AgentId, _: &str) -> Result<EgressGrant, String> {
         Ok(EgressGrant::default())
     }
     async fn close(&self, _: &SessionId) {}

@@ -93,7 +93,7 @@ impl Live<'_> {
         if self.drain.retry_at().is_some() {
             return Ok(());
         }
-        self.in_tasks(|host, session, files| {
+        self.with(|host, session, files| {
             let open = host.central.previews(&session.id)?;
             if open.is_empty() {
                 return Ok(());
