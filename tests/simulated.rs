@@ -14,6 +14,7 @@ mod pairing;
 pub(crate) mod peers;
 mod previews;
 mod questions;
+mod requests;
 mod routing;
 mod sessions;
 mod strangers;
@@ -50,6 +51,7 @@ impl Egress for NoWayOut {
 struct Sim {
     rig: Rig,
     driver: Arc<FakeDriver>,
+    egress: Arc<dyn Egress>,
     clock: Arc<SimClock>,
     boxes_max: usize,
     idle: Duration,
@@ -66,6 +68,7 @@ impl Sim {
         Ok(Self {
             rig: Rig::without_boxes(name)?,
             driver,
+            egress: Arc::new(NoWayOut),
             clock,
             boxes_max: 100,
             idle: Duration::from_secs(600),
@@ -103,7 +106,7 @@ impl Sim {
             },
             channels: self.channels,
             driver: self.driver.clone(),
-            egress: Arc::new(NoWayOut),
+            egress: self.egress.clone(),
             clock: self.clock.clone(),
             setting: Arc::new(move |name| {
                 settings.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
