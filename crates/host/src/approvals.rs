@@ -576,7 +576,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
         && a.is_over()
     {
         // It is refused at once, and not only when its time is over.
-        drop(egress::decided(host, &a, id, until).await);
+        drop(egress::decided(host, &a, id, until).await?);
     }
     if begun {
         let outcome = match intact(&a) {
@@ -584,6 +584,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
             Ok(action) if a.status == ApprovalStatus::Applying && !action.is_resumable() => Err(
                 "the host stopped in the middle of it. It may have happened or not: look, and ask again if not".into(),
             ),
+            Ok(Action::Request { id, until, .. }) => egress::decided(host, &a, id, until).await?,
             Ok(action) => {
                 say_begun(host, &a, &action).await?;
                 let effect = tokio::spawn(apply(host.clone(), a.clone(), action));
@@ -608,8 +609,7 @@ async fn settle(host: &Arc<Host>, id: &ApprovalId, since: Since) -> Result<(), H
 
 /// What takes a while says so first.
 async fn say_begun(host: &Arc<Host>, a: &Approval, action: &Action) -> Result<(), HostError> {
-    if action.is_repeatable() || !action.is_resumable() || matches!(action, Action::Request { .. })
-    {
+    if action.is_repeatable() || !action.is_resumable() {
         return Ok(());
     }
     let (h, a) = (host.clone(), a.clone());
@@ -672,7 +672,8 @@ async fn apply(host: Arc<Host>, a: Approval, action: Action) -> Result<String, S
         Action::Command { agent, command, args } => {
             crate::admin::run_approved(host, (&agent, session), &command, &args).await
         }
-        Action::Request { id, until, .. } => egress::decided(host, &a, id, until).await,
+        // The way out was told before.
+        Action::Request { .. } => Ok(String::new()),
         Action::LetIn { .. } | Action::ConnectChat { .. } => {
             let mut waits = STRANGERS_AGAIN.iter();
             loop {

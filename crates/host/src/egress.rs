@@ -4,7 +4,7 @@
 //! after every break, and hears of the decision until it has it.
 
 use crate::approvals::{Action, Ask};
-use crate::{Host, blocking};
+use crate::{Host, HostError, blocking};
 use async_trait::async_trait;
 use nanoclaw_central::Approval;
 use nanoclaw_channel::Choice;
@@ -117,10 +117,10 @@ pub(crate) async fn run(host: Arc<Host>) {
 }
 
 async fn heard(host: Arc<Host>, event: EgressEvent) {
-    let (id, session, action) = match event {
+    let (id, session, until, action) = match event {
         EgressEvent::Asked { id, session, agent, title, lines, until, options } => {
             let action = Action::Request { agent, id: id.clone(), title, lines, until, options };
-            (id, session, action)
+            (id, session, until, action)
         }
         EgressEvent::Alarm { code, session, agent, text } => {
             host.trace("alarm", None, Some(&session), None, &format!("{code}: {text}"));
@@ -137,8 +137,9 @@ async fn heard(host: Arc<Host>, event: EgressEvent) {
             Ok(Err(why)) => {
                 tracing::warn!(id, why, "nobody is asked about a request");
                 let (answer, by) = ("reject".into(), String::new());
-                tell(&host, EgressDecision { id, answer, by, why: Some(why) }, None).await;
-                return;
+                let decision = EgressDecision { id, answer, by, why: Some(why) };
+                // While the host stops, the next one is asked anew.
+                return drop(tell(&host, &decision, until).await);
             }
             Err(e) => tracing::error!(id, error = %e, "nobody was asked about a request yet"),
         }
@@ -146,28 +147,35 @@ async fn heard(host: Arc<Host>, event: EgressEvent) {
     }
 }
 
-/// Tells the way out until it has heard, or until it does not matter any more.
-async fn tell(host: &Arc<Host>, decision: EgressDecision, until: Option<i64>) -> Option<bool> {
+/// Tells the way out until it has heard; `None`: until that did not matter any more.
+async fn tell(
+    host: &Arc<Host>,
+    decision: &EgressDecision,
+    until: i64,
+) -> Result<Option<bool>, HostError> {
     loop {
-        match host.egress.decide(&decision).await {
-            Ok(waits) => return Some(waits),
+        match host.egress.decide(decision).await {
+            Ok(waits) => return Ok(Some(waits)),
             Err(why) => tracing::warn!(id = decision.id, why, "a decision waits for the way out"),
         }
-        let over = until.is_some_and(|until| host.clock.now().as_millisecond() > until);
-        if over || host.stopping() {
-            return None;
+        if host.clock.now().as_millisecond() > until {
+            return Ok(None);
+        }
+        // Then the next host tells it.
+        if host.stopping() {
+            return Err(HostError::Stopping);
         }
         tokio::time::sleep(AGAIN).await;
     }
 }
 
-/// ● A request was decided. What is told to who asked, if it waits no more.
+/// ● A request was decided. What is told to who asked, if it waits no more; inner error: why nothing came of it.
 pub(crate) async fn decided(
     host: &Arc<Host>,
     a: &Approval,
     id: String,
     until: i64,
-) -> Result<String, String> {
+) -> Result<Result<String, String>, HostError> {
     let chosen = a.chosen.clone().filter(|_| !a.is_over());
     let decision = EgressDecision {
         id,
@@ -175,11 +183,11 @@ pub(crate) async fn decided(
         by: a.decided_by.clone().unwrap_or_default(),
         why: a.outcome.clone().filter(|_| a.decided_by.is_none()),
     };
-    match tell(host, decision, Some(until)).await {
+    Ok(match tell(host, &decision, until).await? {
         Some(true) => Ok(String::new()),
         Some(false) => Ok("Send the same request again: it passes once.".into()),
         None => Err("the vault could not be told in time; nothing was sent".into()),
-    }
+    })
 }
 
 /// Until when a request can be decided, as a time.
