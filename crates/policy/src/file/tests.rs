@@ -30,6 +30,15 @@ fn a_file_with_everything_is_read() {
 }
 
 #[test]
+fn what_the_manual_shows_can_be_used() {
+    let manual = include_str!("../../../../docs/policy.md");
+    let blocks: Vec<&str> = manual.split("```toml\n").skip(1).collect();
+    let file: String = blocks.iter().map(|block| block.split("```").next().unwrap()).collect();
+    let policy = Policy::parse(&file).unwrap();
+    assert_eq!((policy.mode(&agent("andy")), policy.rules.len()), (Mode::Ask, 3));
+}
+
+#[test]
 fn the_presets_are_hosts() {
     let policy = Policy::parse("").unwrap();
     for preset in [Preset::Llm, Preset::Dev] {
