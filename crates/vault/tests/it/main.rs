@@ -2,6 +2,18 @@
 
 // Marked so that helpers may unwrap like the tests themselves.
 #[cfg(test)]
+mod cases_addresses;
+#[cfg(test)]
+mod cases_answers;
+#[cfg(test)]
+mod cases_identity;
+#[cfg(test)]
+mod cases_leaks;
+#[cfg(test)]
+mod cases_paths;
+#[cfg(test)]
+mod cases_world;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod life;
