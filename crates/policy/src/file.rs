@@ -91,6 +91,8 @@ pub(crate) struct Egress {
     pub(crate) tunnel: Vec<Place>,
     #[serde(default)]
     pub(crate) ports: Vec<Port>,
+    #[serde(default)]
+    pub(crate) scan: Vec<Place>,
     pub(crate) auth: Option<Auth>,
     pub(crate) model_tools: Option<bool>,
 }
@@ -346,6 +348,12 @@ impl Policy {
     #[must_use]
     pub fn auth(&self, agent: &AgentNames) -> Auth {
         self.sections(agent).find_map(|e| e.auth).or(self.install.auth).unwrap_or_default()
+    }
+
+    /// Whether bodies for this place have to be readable, so that they can be searched.
+    #[must_use]
+    pub fn scans(&self, agent: &AgentNames, to: &Authority) -> bool {
+        self.scopes(agent).any(|egress| egress.scan.iter().any(|place| place.is(to)))
     }
 
     /// Whether a model may reach the Internet for this agent with tools of its vendor.

@@ -18,7 +18,7 @@ use crate::head::{self, BODY_MAX};
 use crate::inject::{self, Uses};
 use crate::live::Revoked;
 use crate::refusal::{DRAIN_TIMEOUT, Refusal};
-use crate::scan::{Cut, Guarded, Leak, Needles, Scrub};
+use crate::scan::{Cut, Guarded, Leak, Needles, Scrub, scannable};
 use crate::serve::{Session, Vault, no};
 use crate::upstream::{SendError, To, Whole};
 use crate::{Answer, Body, BoxError, full, model};
@@ -29,7 +29,7 @@ use hyper::http::request::Parts;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use nanoclaw_policy::{
-    Asking, Authority, BadTarget, Bound, Decision, METHOD_HEADERS, Policy, Target, Verdict,
+    Asking, Authority, BadTarget, Bound, Decision, METHOD_HEADERS, Policy, Target, Verdict, address,
 };
 use std::error::Error;
 use std::net::SocketAddr;
@@ -216,6 +216,7 @@ impl Course<'_> {
             Kind::Service(_) | Kind::Model => Arc::default(),
             Kind::Web => self.vault.wallet.bound(&self.session.agent, self.place()).await?,
         };
+        let bound = self.in_clear(bound, &parts, &target)?;
         headers::clean_request(&mut parts.headers, socket);
         let uses = inject::take(&bound, &mut parts, &target)?;
         self.tripwire(&parts, &target, &uses)?;
@@ -223,6 +224,17 @@ impl Course<'_> {
             .decide(&parts, &target, inject::fit(&bound, parts.method.as_str(), &target))
             .await?;
         let at = self.addresses().await?;
+        if !self.route.to.tls
+            && uses.any()
+            && at.iter().any(|at| address::class(at.ip()) == address::Class::Public)
+        {
+            let text = "a secret goes to a public address with TLS only; ask for https://";
+            return Err(Refusal::blocked("plaintext_refused", text));
+        }
+        if self.policy.scans(&self.session.agent, self.place()) && !scannable(&parts.headers) {
+            let text = "a packed body cannot be searched for placeholders; send it as it is";
+            return Err(Refusal::blocked("encoding_not_scannable", text));
+        }
         let whole = Whole::default();
         let mut out = self.outgoing(body, &parts, &whole)?;
         if self.route.kind == Kind::Model {
@@ -240,7 +252,7 @@ impl Course<'_> {
         if metered {
             self.budget(&target)?;
         }
-        self.vault.take(&decision.limits, self.session)?;
+        self.vault.take(&decision.limits, self.session).await?;
         let scrub = self.credential(&uses, &mut parts, &target).await?;
         let cut = self.vault.watch(self.session, self.place(), &uses);
         let answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
@@ -286,6 +298,25 @@ impl Course<'_> {
             let status = if long { StatusCode::URI_TOO_LONG } else { StatusCode::BAD_REQUEST };
             Refusal::new(status, "bad_request", format!("the request target: {e}"))
         })
+    }
+
+    /// Without TLS only the secrets that the owner lets go so, and to private addresses only.
+    fn in_clear(
+        &self,
+        bound: Arc<Vec<nanoclaw_secrets::Bound>>,
+        parts: &Parts,
+        target: &Target,
+    ) -> Result<Arc<Vec<nanoclaw_secrets::Bound>>, Refusal> {
+        if self.route.to.tls || bound.is_empty() {
+            return Ok(bound);
+        }
+        let (clear, sealed): (Vec<_>, Vec<_>) =
+            bound.iter().cloned().partition(|bound| bound.binding.allow_plaintext);
+        if sealed.iter().any(|bound| inject::carried(bound, &parts.headers, target).is_some()) {
+            let text = "this secret goes nowhere without TLS; ask for https://";
+            return Err(Refusal::blocked("plaintext_refused", text));
+        }
+        Ok(Arc::new(clear))
     }
 
     fn default_port(&self) -> u16 {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
-use nanoclaw_policy::{Asking, Authority, Target, Verdict};
+use nanoclaw_policy::{AgentNames, Asking, Verdict};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -61,34 +61,28 @@ async fn explain(vault: &Vault, session: &Session, query: &str) -> Result<Value,
     let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why);
     let url = field("url").ok_or_else(|| bad("say which url".to_owned()))?;
     let method = field("method").unwrap_or_else(|| "GET".to_owned());
-    explained(vault, session, &method, &url).await.map_err(bad)
+    let (verdict, why) = explained(vault, &session.agent, &method, &url).await.map_err(bad)?;
+    Ok(json!({ "verdict": verdict, "why": why }))
 }
 
 /// The decision about one request that nobody has made.
 pub(crate) async fn explained(
     vault: &Vault,
-    session: &Session,
+    agent: &AgentNames,
     method: &str,
     url: &str,
-) -> Result<Value, String> {
-    let (scheme, rest) = url.split_once("://").ok_or("a url begins with https:// or http://")?;
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    let tls = scheme == "https";
-    let place = Authority::parse(authority, Some(if tls { 443 } else { 80 }));
-    let place = place.map_err(|e| e.to_string())?;
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-    let target = Target::parse(&path).map_err(|e| e.to_string())?;
-    let bounds = vault.wallet.bound(&session.agent, &place).await.map_err(|e| e.message)?;
-    let bound = inject::fit(&bounds, method, &target);
+) -> Result<(&'static str, Vec<String>), String> {
+    let (tls, place, target) = nanoclaw_policy::url(url)?;
+    let bounds = vault.wallet.bound(agent, &place).await.map_err(|e| e.message)?;
     let asking = Asking {
-        agent: &session.agent,
+        agent,
         authority: &place,
         tls,
         method: Some(method),
         other_methods: &[],
         target: Some(&target),
-        bound,
-        remembered: vault.remembered(&session.agent, &place),
+        bound: inject::fit(&bounds, method, &target),
+        remembered: vault.remembered(agent, &place),
     };
     let (decision, trace) = vault.policy().explain(&asking);
     let verdict = match decision.verdict {
@@ -96,7 +90,7 @@ pub(crate) async fn explained(
         Verdict::Block { .. } => "block",
         Verdict::Ask { .. } => "ask",
     };
-    Ok(json!({ "verdict": verdict, "why": trace }))
+    Ok((verdict, trace))
 }
 
 fn unescaped(text: &str) -> String {

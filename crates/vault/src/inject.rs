@@ -136,7 +136,7 @@ fn slot_name(bound: &Bound) -> (&str, &str) {
 }
 
 /// What stands in the slot, if the placeholder is in it.
-fn carried(bound: &Bound, headers: &HeaderMap, target: &Target) -> Option<String> {
+pub(crate) fn carried(bound: &Bound, headers: &HeaderMap, target: &Target) -> Option<String> {
     let dummy = &bound.dummy;
     let text = |name: &str| match headers.get_all(name).iter().collect::<Vec<_>>()[..] {
         [one] => one.to_str().ok().map(str::to_owned),

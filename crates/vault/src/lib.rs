@@ -16,6 +16,7 @@
 pub mod approvals;
 pub mod audit;
 mod ca;
+mod counted;
 mod environment;
 mod exchange;
 mod flow;

@@ -7,6 +7,8 @@
 use crate::approvals::{self, Approvals, Bus, Decided, Decision, No};
 use crate::audit::{Audit, Entry, Reader};
 use crate::ca::{self, Ca};
+use crate::counted::Counted;
+use crate::help;
 use crate::identity::{self, Failures, Print};
 use crate::inject::Uses;
 use crate::live::{Live, Revoked};
@@ -18,7 +20,7 @@ use crate::store::{Cached, Kind, Store};
 use crate::upstream::{self, Dialer, Pool};
 use crate::wallet::Wallet;
 use crate::{SOCKET, VaultError, audit, environment, front, socket};
-use nanoclaw_policy::{AgentNames, Authority, Limit, Policy, Rates};
+use nanoclaw_policy::{AgentNames, Authority, Limit, Policy};
 use nanoclaw_secrets::KeySource;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde::{Deserialize, Serialize};
@@ -82,6 +84,8 @@ pub(crate) enum Ask {
     Decide(Decision),
     /// Tell which requests wait.
     Pending,
+    /// Say what would be decided about a request, and why.
+    Explain { agent: AgentNames, method: String, url: String },
 }
 
 /// What the vault answers to every question.
@@ -108,6 +112,9 @@ pub(crate) struct Reply {
     /// Requests that wait for a decision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) pending: Vec<serde_json::Value>,
+    /// How a decision came about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) why: Vec<String>,
 }
 
 /// Who a socket belongs to.
@@ -151,11 +158,10 @@ pub(crate) struct Vault {
     /// What the host is to hear.
     bus: Arc<Bus>,
     rules: Rules,
-    rates: Rates,
+    counted: Arc<Counted>,
     live: Live,
     token_key: [u8; 32],
     public: PathBuf,
-    began: Instant,
     ids: (u64, AtomicU64),
     sessions: Mutex<BTreeMap<String, Open>>,
 }
@@ -371,10 +377,9 @@ impl Vault {
             audit,
             requests: AtomicU64::new(0),
             rules: Rules::new(dir.join(rules::FILE)),
-            rates: Rates::default(),
+            counted: Counted::open(&dir),
             live: Live::default(),
             public,
-            began: Instant::now(),
             ids: (base, AtomicU64::new(0)),
             sessions: Mutex::default(),
         }))
@@ -391,12 +396,8 @@ impl Vault {
     }
 
     /// Counts a request, or says when it may come again.
-    pub(crate) fn take(&self, limits: &[Limit], session: &Session) -> Result<(), Refusal> {
-        let taken = self.rates.take(limits, &session.agent.id, &session.id, self.began.elapsed());
-        taken.map_err(|much| {
-            let status = hyper::StatusCode::TOO_MANY_REQUESTS;
-            Refusal::new(status, "rate_limited", much.to_string()).after(much.after)
-        })
+    pub(crate) async fn take(&self, limits: &[Limit], session: &Session) -> Result<(), Refusal> {
+        self.counted.take(limits, session).await
     }
 
     pub(crate) fn watch(&self, session: &Session, at: &Authority, uses: &Uses) -> Option<Revoked> {
@@ -454,6 +455,7 @@ impl Vault {
 
     async fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
         let (mut env, mut waiting, mut pending) = (BTreeMap::new(), false, Vec::new());
+        let mut why = Vec::new();
         match ask {
             Ask::Open { session, agent, dir } => {
                 let vault = Arc::clone(self);
@@ -476,6 +478,10 @@ impl Vault {
                 waiting = done == Decided::Now { waiting: true };
             }
             Ask::Pending => pending = self.bus.pending(),
+            Ask::Explain { agent, method, url } => {
+                let told = help::explained(self, &agent, &method, &url).await;
+                why = told.map_err(VaultError::Refused)?.1;
+            }
         }
         let credential = self.credential.get().unwrap_or_else(|e| {
             tracing::error!("the credential cannot be used: {e}");
@@ -489,6 +495,7 @@ impl Vault {
             requests: self.requests.load(Ordering::Relaxed),
             waiting,
             pending,
+            why,
         })
     }
 

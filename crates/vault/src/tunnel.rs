@@ -115,6 +115,11 @@ async fn admit(
     let given = lines.filter_map(field).find(|(name, _)| name == "proxy-authorization");
     identity::check(vault, session, &policy, given.as_ref().map(|(_, value)| value.as_str()))
         .await?;
+    // A name is looked up, and so it is told to whoever answers for it.
+    vault.wallet.tripwire().look("host", target.as_bytes()).map_err(|leak| {
+        vault.alarm(session, "placeholder_leak", &leak.to_string());
+        Refusal::blocked("placeholder_leak", leak.to_string())
+    })?;
     let agent = &session.agent;
     let bound = vault.wallet.bound(agent, &place).await?;
     let asking = Asking {
@@ -141,7 +146,7 @@ async fn admit(
         if matches!(decision.verdict, Verdict::Ask { .. }) {
             vault.hold(exchange::may_use(session, &place)).await?;
         }
-        vault.take(&decision.limits, session)?;
+        vault.take(&decision.limits, session).await?;
     }
     let at = vault.resolver.checked(&place, &policy).await?;
     Ok((place, decision.carry, at))

@@ -48,6 +48,10 @@ fn writings(value: &[u8]) -> Vec<Vec<u8>> {
     };
     all.push(spelled(|byte| format!("{byte:02x}")));
     all.push(spelled(|byte| format!("{byte:02X}")));
+    all.push(spelled(|byte| format!("%{byte:02x}")));
+    all.push(spelled(|byte| format!("%{byte:02X}")));
+    // As names of hosts and of headers are written.
+    all.push(value.to_ascii_lowercase());
     all.push(url(spelled(|byte| format!("%{byte:02x}"))));
     all.push(url(spelled(|byte| format!("%{byte:02X}"))));
     let json = serde_json::to_string(&String::from_utf8_lossy(value)).unwrap_or_default();

@@ -80,7 +80,7 @@ async fn s3_this_machine_is_nobodys() {
 
 #[tokio::test]
 async fn s4_only_the_declared_pair() {
-    let world = World::open().await;
+    let world = World::with("mode = \"open\"\nports = [PORT]").await;
     name(&world, "same.test 127.0.0.1");
     tunnel(&world, &world.place("same.test")).await.is(403, "address_not_allowed");
     tunnel(&world, &format!("{GOOD}:443")).await.is(403, "address_not_allowed");
