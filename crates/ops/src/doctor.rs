@@ -232,7 +232,8 @@ fn judge(line: &Line, seen: &Seen, missing: &[String]) -> Finding {
     };
     let (state, why) = match found {
         Ok(()) => (State::Ok, None),
-        Err(Some(why)) if why == NO_PERL => (State::Unknown, Some(why)),
+        // The engine's word is no measurement, and no flaw either.
+        Err(Some(why)) if why == NO_PERL || line.id == "mounts" => (State::Unknown, Some(why)),
         Err(Some(why)) => (State::Missing, Some(why)),
         Err(None) => (State::Unknown, Some("no box could be looked at".to_owned())),
     };
@@ -251,6 +252,7 @@ fn names(lack: &str, id: &str) -> bool {
     match id {
         "memory" | "pids" | "cpu" => lack.starts_with(&format!("no limit on {id}")),
         "yields" => lack.contains("give way"),
+        "mounts" => lack.starts_with("mounts are checked by"),
         _ => false,
     }
 }
@@ -330,7 +332,7 @@ fn next(id: &str) -> &'static str {
             "give the host's service its control group (systemd: Delegate=yes), or choose the other driver"
         }
         "yields" => "it takes Linux 5.15 and a host that may write to its control groups",
-        "label" => "nothing has to be done; on a system with AppArmor or SELinux, enable it",
+        "label" => "nothing has to be done; where the system has AppArmor or SELinux, enable it",
         "socket" => "see whether the runtime passes unix sockets on (gVisor: --host-uds=open)",
         "namespaces" | "network" | "host" => {
             "stop the agents: the engine gives boxes more than they were planned with; look at its settings"
@@ -355,7 +357,8 @@ impl Report {
         for finding in &self.findings {
             let state = match finding.state {
                 State::Ok => "ok",
-                State::Missing => "MISSING",
+                State::Missing if finding.required => "MISSING",
+                State::Missing => "without",
                 State::Unknown => "?",
             };
             let need = if finding.required { "" } else { " (if the machine can)" };

@@ -69,6 +69,8 @@ fn what_could_not_be_tried_is_unknown_and_what_the_driver_lacks_is_missing() {
     let lacks = ["no limit on pids: it may not", "a greedy box does not give way: no cpu.idle"];
     let lacking = ["pids", "yields"].map(|id| (id.to_owned(), State::Missing));
     assert_eq!(bad(SOUND, &lacks), lacking);
+    let word = ["mounts are checked by the engine's word only: /proc needs root"];
+    assert_eq!(bad(SOUND, &word), [("mounts".to_owned(), State::Unknown)]);
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn a_report_fails_for_what_is_required_alone() {
     };
     assert!(report.holds());
     assert!(
-        report.to_text().contains("MISSING  label: w (if the machine can)"),
+        report.to_text().contains("without  label: w (if the machine can)"),
         "{}",
         report.to_text()
     );
