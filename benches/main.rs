@@ -15,6 +15,7 @@ mod report;
 mod sleepers;
 mod start;
 mod tasks;
+mod vault;
 mod warm;
 mod world;
 
@@ -61,11 +62,12 @@ struct Bench {
 }
 
 /// What is measured, in this order.
-const BENCHES: [Bench; 11] = [
+const BENCHES: [Bench; 12] = [
     Bench { name: "start", per_driver: false, run: |r, _| Box::pin(start::run(r)) },
     Bench { name: "sleepers", per_driver: false, run: |r, _| Box::pin(sleepers::run(r)) },
     Bench { name: "inbound", per_driver: false, run: |r, _| Box::pin(inbound::run(r)) },
     Bench { name: "channels", per_driver: false, run: |r, d| Box::pin(channels::run(r, d)) },
+    Bench { name: "vault", per_driver: false, run: |r, _| Box::pin(vault::run(r)) },
     Bench { name: "warm", per_driver: true, run: |r, d| Box::pin(warm::run(r, d)) },
     Bench { name: "tasks", per_driver: false, run: |r, d| Box::pin(tasks::run(r, d)) },
     Bench { name: "cold", per_driver: true, run: |r, d| Box::pin(cold::run(r, d)) },
