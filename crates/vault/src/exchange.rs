@@ -223,6 +223,12 @@ impl Course<'_> {
         let decision = self
             .decide(&parts, &target, inject::fit(&bound, parts.method.as_str(), &target))
             .await?;
+        // With a secret or without: a model's API is open for asking, not for keeping things there.
+        if bound.iter().any(inject::is_model) && !model::open(&parts.method, target.path()) {
+            let why =
+                format!("{} {} is not open to a box at a model's API", parts.method, target.path());
+            return Err(blocked("blocked_by_policy", None, &why));
+        }
         let at = self.addresses().await?;
         if !self.route.to.tls
             && uses.any()
@@ -237,7 +243,8 @@ impl Course<'_> {
         }
         let whole = Whole::default();
         let mut out = self.outgoing(body, &parts, &whole)?;
-        if self.route.kind == Kind::Model {
+        let to_model = self.route.kind == Kind::Model || bound.iter().any(inject::is_model);
+        if to_model {
             out = model::judge(&self.policy, &self.session.agent, &parts.headers, out).await?;
         }
         if let Verdict::Ask { rule, first_use } = decision.verdict {
@@ -248,15 +255,14 @@ impl Course<'_> {
                 out = self.ask(&parts, &target, (&uses, rule), out).await?;
             }
         }
-        let metered = self.route.kind == Kind::Model || uses.is_model();
-        if metered {
+        if to_model {
             self.budget(&target)?;
         }
         self.vault.take(&decision.limits, self.session).await?;
         let scrub = self.credential(&uses, &mut parts, &target).await?;
         let cut = self.vault.watch(self.session, self.place(), &uses);
         let answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
-        let metered = metered.then(|| target.path().to_owned());
+        let metered = to_model.then(|| target.path().to_owned());
         self.bring_back(answer, (uses, scrub, cut, metered), (socket, upgrade, told))
     }
 

@@ -14,13 +14,13 @@ use crate::exchange::{self, Kind, Route};
 use crate::refusal::{DRAIN_TIMEOUT, Refusal};
 use crate::serve::{Session, Vault};
 use crate::upstream::To;
-use crate::{Answer, head, help, identity, inject};
+use crate::{Answer, head, help, identity, inject, model};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::header::{HOST, HeaderValue, PROXY_AUTHORIZATION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, StatusCode};
+use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use nanoclaw_policy::{Authority, Host};
 use std::convert::Infallible;
@@ -112,7 +112,7 @@ async fn way(
         return Ok(Way::Help);
     }
     if MODEL.iter().any(|host| host.eq_ignore_ascii_case(asked)) {
-        return model(vault, request);
+        return to_model(vault, request);
     }
     if uri.authority().is_none() {
         let text =
@@ -135,20 +135,10 @@ async fn way(
     Ok(Way::To(Route { to, prefix: String::new(), kind }))
 }
 
-/// Only what a harness needs to talk to a model is open: the API's stores (files, batches) belong to the whole
-/// account, so one session could read another's through them.
-fn model(vault: &Vault, request: &Request<Incoming>) -> Result<Way, Refusal> {
+/// Only what a harness needs to talk to a model is open.
+fn to_model(vault: &Vault, request: &Request<Incoming>) -> Result<Way, Refusal> {
     let path = request.uri().path();
-    let id = |id: &str| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:".contains(&b));
-    let open = match *request.method() {
-        Method::POST => matches!(path, "/v1/messages" | "/v1/messages/count_tokens"),
-        Method::GET => {
-            let one = path.strip_prefix("/v1/models/");
-            path == "/v1/models" || one.is_some_and(|one| id(one) && !one.contains(".."))
-        }
-        _ => false,
-    };
-    if open {
+    if model::open(request.method(), path) {
         let credential = vault.credential.get().ok().flatten();
         let credential = credential.ok_or_else(|| inject::no_credential().for_model())?;
         return credential.base_url.route().map(Way::To);

@@ -45,11 +45,6 @@ impl Uses {
         self.each().map(|(bound, _)| bound)
     }
 
-    /// Whether an answer says what a model took.
-    pub(crate) fn is_model(&self) -> bool {
-        self.bound().any(|bound| matches!(bound.kind, Secret::Anthropic | Secret::Openai))
-    }
-
     pub(crate) fn names(&self) -> Vec<String> {
         self.bound().map(|bound| bound.name.clone()).collect()
     }
@@ -69,6 +64,11 @@ impl Uses {
             |bound: &&Bound| matches!(bound.binding.slot, Slot::Query { .. } | Slot::PathSegment);
         self.bound().filter(in_target).fold(target.to_owned(), |t, b| t.replace(&b.dummy, "-"))
     }
+}
+
+/// Whether this opens the API of a model.
+pub(crate) fn is_model(bound: &Bound) -> bool {
+    matches!(bound.kind, Secret::Anthropic | Secret::Openai)
 }
 
 /// How far these are for the request.
