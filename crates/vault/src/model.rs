@@ -186,6 +186,10 @@ pub(crate) async fn judge(
 
 /// A tool in this request that would reach out.
 fn outside(body: &Bytes) -> Result<Option<String>, serde_json::Error> {
+    // A list would be read as the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(serde::de::Error::custom("it is no JSON object"));
+    }
     let asked: Asked = serde_json::from_slice(body)?;
     if asked.mcp_servers.is_some_and(|servers| !servers.is_empty()) {
         return Ok(Some("mcp_servers".to_owned()));

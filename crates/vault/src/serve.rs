@@ -466,7 +466,11 @@ impl Vault {
             Ask::Close { session } => self.close(&session),
             Ask::Reload => {
                 self.credential.forget();
-                if let Some(wrong) = self.rules.refresh() {
+                let vault = Arc::clone(self);
+                let read = move || vault.wallet.retie().map(|()| vault.rules.refresh());
+                let read = tokio::task::spawn_blocking(read).await;
+                let read = read.map_err(|e| VaultError::Refused(e.to_string()))?;
+                if let Some(wrong) = read? {
                     return Err(VaultError::Refused(wrong));
                 }
             }

@@ -45,8 +45,7 @@ async fn a_secret_goes_where_it_is_bound_and_its_placeholder_nowhere_else() {
     let web = Web::start().await;
     let (install, grant) = web.install("allow = [\"good.test:PORT\", \"other.test:PORT\"]").await;
     let (store, dummy) = secret(&install, "good.test", web.port);
-    // The placeholders are looked for within a moment.
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    install.reload().await;
     let header = format!("Authorization: token {dummy}");
     let (good, other) = (web.url("good.test", "/r"), web.url("other.test", "/r"));
     let answer = web.curl_with(&grant, &good, &["-H", &header]).await;
@@ -54,7 +53,7 @@ async fn a_secret_goes_where_it_is_bound_and_its_placeholder_nowhere_else() {
     assert_eq!(web.upstream.last().header("authorization"), Some(format!("token {REAL}").as_str()));
     // What it says back is the placeholder again.
     let (status, text) = web.curl_with(&grant, &good, &["-H", &header, "-d", REAL]).await;
-    assert_eq!((status, text), (200, dummy.clone()));
+    assert_eq!((status, text.as_str()), (200, &dummy[..REAL.len()]));
     assert_eq!(web.upstream.seen().len(), 2);
     let custom = format!("X-Mine: {dummy}");
     let body = format!("a={dummy}");
