@@ -36,7 +36,7 @@ async fn the_key_is_not_in_a_container_of_docker() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
-async fn no_process_shows_the_key_and_no_file_but_the_vaults_holds_it() -> anyhow::Result<()> {
+async fn no_process_and_no_file_shows_the_key() -> anyhow::Result<()> {
     let world = World::with("processes", BUBBLEWRAP, Kind::ApiKey, OWN_KEY).await?;
     let mut world = world.started().await?;
     assert_eq!(world.ask(&say("hello")).await?, "hello");
@@ -65,7 +65,7 @@ async fn no_process_shows_the_key_and_no_file_but_the_vaults_holds_it() -> anyho
             holders.push(file.to_owned());
         }
     });
-    assert_eq!(holders, [world.rig.data().join("vault/credential.json")]);
+    assert!(holders.is_empty(), "files hold the key in clear: {holders:?}");
     world.rig.stop().await
 }
 

@@ -150,8 +150,9 @@ fn one(entry: &Entry, tokens: &BTreeSet<&str>, base_url: Option<&str>) -> Option
     let known = kind::known(&entry.value);
     let variable = VARIABLES.into_iter().find(|variable| variable.name == name);
     let (secret, kind, host) = match variable {
+        // What a channel of this install reads is the host's own.
+        _ if tokens.contains(name) => (name, Kind::HostOnly, ""),
         Some(Variable { secret, kind, host, .. }) => (secret, kind, host),
-        None if tokens.contains(name) => (name, Kind::HostOnly, ""),
         None => return None,
     };
     let seen = known.filter(|k| matches!(kind, Kind::Anthropic | Kind::Openai) && k.kind != kind);

@@ -330,47 +330,83 @@ pub const VARIABLES: [Variable; 13] = [
     variable("STRIPE_API_KEY", "stripe", Kind::Bearer, "api.stripe.com"),
 ];
 
-/// The bindings that go without saying for a kind at a host.
-pub fn usual(kind: Kind, host: &str, port: u16, value: &str) -> Result<Vec<Binding>> {
-    let named = |host: &str, slot: Slot| -> Result<Binding> {
-        let pattern = host.parse().map_err(|e| crate::SecretsError::Refused(format!("{e}")))?;
-        Ok(Binding { port, ..Binding::new(pattern, slot) })
-    };
-    let model = |slot: Slot, paths: &[&str]| -> Result<Vec<Binding>> {
-        paths
-            .iter()
-            .map(|path| {
-                let path =
-                    path.parse().map_err(|e| crate::SecretsError::Refused(format!("{e}")))?;
-                Ok(Binding {
-                    path,
-                    mode: Inject::Always,
-                    no_echo: true,
-                    ..named(host, slot.clone())?
-                })
-            })
-            .collect()
-    };
-    match kind {
-        Kind::HostOnly => Ok(Vec::new()),
-        Kind::Anthropic => {
-            let slot =
-                if is_anthropic_oauth(value) { Slot::bearer() } else { Slot::header("x-api-key") };
-            model(slot, &["/v1/messages/**", "/v1/models/**"])
-        }
+/// A place as people write it: a host, with a port, a path or the whole address where they matter.
+struct At {
+    host: HostPattern,
+    port: u16,
+    prefix: String,
+    plain: bool,
+}
+
+impl At {
+    fn parse(text: &str) -> Result<Self> {
+        let (plain, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (true, rest),
+            Some(("https", rest)) => (false, rest),
+            Some(_) => {
+                return refused(format!("{text:?} starts with neither https:// nor http://"));
+            }
+            None => (false, text),
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
+        let (host, port) = match authority.rsplit_once(':') {
+            Some((host, port))
+                if is_port(port) && !(host.contains(':') && !host.ends_with(']')) =>
+            {
+                (host, port.parse().ok())
+            }
+            _ => (authority, Some(if plain { 80 } else { 443 })),
+        };
+        let Some(port) = port.filter(|port| *port != 0) else {
+            return refused(format!("{text:?} has no port that exists"));
+        };
+        Ok(Self { host: pattern(host)?, port, prefix: path.trim_end_matches('/').into(), plain })
+    }
+
+    fn binding(&self, path: &str, slot: Slot) -> Result<Binding> {
+        let path = pattern(&format!("{}{path}", self.prefix))?;
+        let new = Binding::new(self.host.clone(), slot);
+        Ok(Binding { port: self.port, path, allow_plaintext: self.plain, ..new })
+    }
+
+    fn model(&self, slot: &Slot, paths: &[&str]) -> Result<Vec<Binding>> {
+        let always = |binding| Binding { mode: Inject::Always, no_echo: true, ..binding };
+        paths.iter().map(|path| self.binding(path, slot.clone()).map(always)).collect()
+    }
+}
+
+fn pattern<T: std::str::FromStr<Err = nanoclaw_policy::BadPattern>>(text: &str) -> Result<T> {
+    text.parse()
+        .map_err(|e: nanoclaw_policy::BadPattern| crate::SecretsError::Refused(e.to_string()))
+}
+
+/// The bindings of a key or a token of Anthropic: what a harness needs, not what the account stores.
+pub fn anthropic(place: &str, is_oauth: bool) -> Result<Vec<Binding>> {
+    let slot = if is_oauth { Slot::bearer() } else { Slot::header("x-api-key") };
+    At::parse(place)?.model(&slot, &["/v1/messages/**", "/v1/models/**"])
+}
+
+/// The bindings that go without saying for a kind at a place: `host`, `host:port` or an address.
+pub fn usual(kind: Kind, place: &str, value: &str) -> Result<Vec<Binding>> {
+    let slot = match kind {
+        Kind::HostOnly => return Ok(Vec::new()),
+        Kind::Anthropic => return anthropic(place, is_anthropic_oauth(value)),
         Kind::Openai => {
             let paths = ["/v1/responses/**", "/v1/chat/**", "/v1/embeddings", "/v1/models/**"];
-            model(Slot::bearer(), &paths)
+            return At::parse(place)?.model(&Slot::bearer(), &paths);
         }
-        // git speaks Basic, the API speaks Bearer.
-        Kind::Bearer | Kind::GithubApp if host == GITHUB => Ok(vec![
-            named(host, Slot::bearer())?,
-            named("github.com", Slot::Basic { user: "x-access-token".into() })?,
-        ]),
-        Kind::Bearer | Kind::Oauth2 | Kind::GithubApp => Ok(vec![named(host, Slot::bearer())?]),
-        Kind::Header => Ok(vec![named(host, Slot::header("x-api-key"))?]),
-        Kind::Basic => Ok(vec![named(host, Slot::Basic { user: String::new() })?]),
-        Kind::Query => Ok(vec![named(host, Slot::Query { name: "key".into() })?]),
-        Kind::Path => Ok(vec![named(host, Slot::PathSegment)?]),
+        Kind::Bearer | Kind::Oauth2 | Kind::GithubApp => Slot::bearer(),
+        Kind::Header => Slot::header("x-api-key"),
+        Kind::Basic => Slot::Basic { user: String::new() },
+        Kind::Query => Slot::Query { name: "key".into() },
+        Kind::Path => Slot::PathSegment,
+    };
+    let mut bindings = vec![At::parse(place)?.binding("/**", slot)?];
+    if place == GITHUB {
+        // git speaks Basic where the API speaks Bearer.
+        let slot = Slot::Basic { user: "x-access-token".into() };
+        bindings.push(Binding::new(pattern("github.com")?, slot));
     }
+    Ok(bindings)
 }

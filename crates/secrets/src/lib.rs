@@ -23,7 +23,7 @@ pub use backup::Restored;
 pub use dummy::Dummy;
 pub use keys::{Cost, KeySource, Protection};
 pub use kind::{Binding, Inject, Kind, Slot};
-pub use secrets::{Bound, Grant, NewSecret, Rotation, SecretId, SecretInfo};
+pub use secrets::{AUTH, Bound, Grant, NewSecret, OAUTH, Rotation, SecretId, SecretInfo};
 pub use store::Store;
 pub use value::{VALUE_MAX, Value};
 

@@ -1,7 +1,7 @@
 //! Secrets as the owner and the vault see them: names, places, grants; and the one call that gives a value.
 
 use crate::dummy::{Dummy, Shape};
-use crate::kind::{Binding, Kind};
+use crate::kind::{Binding, Kind, is_anthropic_oauth};
 use crate::seal::random;
 use crate::store::{Open, Store, Tx, internal};
 use crate::{Result, SecretsError, Value, refused};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 const TABLE: &str = "secret";
@@ -18,6 +19,10 @@ const SECRETS_MAX: usize = 1_000;
 const BINDINGS_MAX: usize = 32;
 const GRANTS_MAX: usize = 256;
 const NAME_MAX: usize = 64;
+/// The setting that says of a value without a prefix which kind of credential it is.
+pub const AUTH: &str = "auth";
+/// For a token of a subscription.
+pub const OAUTH: &str = "oauth";
 const SETTINGS_MAX: usize = 8 << 10;
 
 /// What the vault calls a secret for ever, whatever its name is.
@@ -45,6 +50,14 @@ pub struct Grant {
     pub to: AgentPattern,
     /// Seconds since 1970; for ever without.
     pub until: Option<i64>,
+}
+
+impl Grant {
+    /// Every agent, for ever.
+    pub fn to_all() -> Result<Self> {
+        let to = "*".parse().map_err(|e| SecretsError::Refused(format!("{e}")))?;
+        Ok(Self { to, until: None })
+    }
 }
 
 /// A secret to be stored.
@@ -181,21 +194,50 @@ impl Open {
 impl Store {
     /// Stores a new secret.
     pub fn add(&self, new: NewSecret) -> Result<SecretInfo> {
+        let (secret, value) = self.made(new)?;
+        self.write(|tx| {
+            if tx.open.named(&secret.info.name).is_ok() {
+                let name = &secret.info.name;
+                return refused(format!(
+                    "there is a secret {name:?} already; `nanoclaw vault rotate {name}` gives it a new value"
+                ));
+            }
+            tx.store(&secret, &value)
+        })?;
+        Ok(secret.info)
+    }
+
+    /// Stores a secret in place of the one of this name, if there is one; who may use it stays.
+    pub fn put(&self, new: NewSecret) -> Result<SecretInfo> {
+        let (mut secret, value) = self.made(new)?;
+        self.write(|tx| {
+            if let Ok(old) = tx.open.named(&secret.info.name) {
+                let id = old.info.id.clone();
+                secret.info.grants.clone_from(&old.info.grants);
+                tx.erase(&id)?;
+            }
+            tx.store(&secret, &value)
+        })?;
+        Ok(secret.info)
+    }
+
+    fn made(&self, new: NewSecret) -> Result<(Loaded, Value)> {
         let now = self.now();
         let NewSecret { name, kind, value, bindings, grants, expires, settings } = new;
         check_name(&name)?;
         check_bindings(kind, &bindings)?;
         let size: usize = settings.iter().map(|(key, value)| key.len() + value.len()).sum();
-        if size > SETTINGS_MAX {
-            return refused("the settings of this secret are too long");
+        if size > SETTINGS_MAX || grants.len() > GRANTS_MAX {
+            return refused("the settings or the grants of this secret are too many");
         }
         let value = fitted(value, kind, &bindings)?;
         kind.confirm(value.expose())?;
+        let said = settings.get(AUTH).map(|auth| auth == OAUTH);
         let info = SecretInfo {
             id: SecretId(format!("{:016x}", u64::from_be_bytes(random()))),
             name,
             kind,
-            is_oauth: crate::kind::is_anthropic_oauth(value.expose()),
+            is_oauth: said.unwrap_or_else(|| is_anthropic_oauth(value.expose())),
             epoch: 1,
             bindings,
             grants,
@@ -205,21 +247,7 @@ impl Store {
             settings,
         };
         let shape = Shape::of(kind, value.expose());
-        let loaded = Loaded { info, shape, shared: Default::default() };
-        self.write(|tx| {
-            if tx.open.secrets.len() >= SECRETS_MAX {
-                return refused(format!("a vault holds at most {SECRETS_MAX} secrets"));
-            }
-            if tx.open.named(&loaded.info.name).is_ok() {
-                let name = &loaded.info.name;
-                return refused(format!(
-                    "there is a secret {name:?} already; `nanoclaw vault rotate {name}` gives it a new value"
-                ));
-            }
-            tx.save(&loaded)?;
-            tx.put((TABLE, loaded.info.id.as_str(), "value"), value.expose().as_bytes())
-        })?;
-        Ok(loaded.info)
+        Ok((Loaded { info, shape, shared: Default::default() }, value))
     }
 
     /// Gives a secret a new value; what boxes hold stays good.
@@ -230,7 +258,8 @@ impl Store {
             let value = fitted(rotation.value, info.kind, &info.bindings)?;
             let text = value.expose();
             info.kind.confirm(text)?;
-            if info.is_oauth != crate::kind::is_anthropic_oauth(text) {
+            let seen = info.kind == Kind::Anthropic && crate::kind::known(text).is_some();
+            if seen && info.is_oauth != is_anthropic_oauth(text) {
                 return refused(format!(
                     "a key and a token of a subscription are sent in different ways; remove {name:?} and add \
                      it again"
@@ -263,11 +292,7 @@ impl Store {
     pub fn remove(&self, name: &str) -> Result<()> {
         self.write(|tx| {
             let id = tx.open.named(name)?.info.id.clone();
-            tx.open.manifest.secrets += 1;
-            for field in ["meta", "value", "state"] {
-                tx.remove((TABLE, id.as_str(), field))?;
-            }
-            Ok(())
+            tx.erase(&id)
         })
     }
 
@@ -367,6 +392,11 @@ impl Store {
         })
     }
 
+    /// Whether this is the value of a secret: said as yes or no.
+    pub fn holds(&self, secret: &SecretId, text: &str) -> Result<bool> {
+        Ok(self.value(secret)?.expose().as_bytes().ct_eq(text.as_bytes()).into())
+    }
+
     /// A token of the host's own channels; nothing else can be had by name.
     pub fn host_value(&self, name: &str) -> Result<Option<Value>> {
         self.read(|db, open| match open.named(name) {
@@ -414,6 +444,21 @@ impl Store {
 }
 
 impl Tx<'_> {
+    fn store(&mut self, secret: &Loaded, value: &Value) -> Result<()> {
+        if self.open.secrets.len() >= SECRETS_MAX {
+            return refused(format!("a vault holds at most {SECRETS_MAX} secrets"));
+        }
+        self.save(secret)?;
+        self.put((TABLE, secret.info.id.as_str(), "value"), value.expose().as_bytes())
+    }
+
+    fn erase(&mut self, id: &SecretId) -> Result<()> {
+        self.open.manifest.secrets += 1;
+        ["meta", "value", "state"]
+            .iter()
+            .try_for_each(|field| self.remove((TABLE, id.as_str(), field)))
+    }
+
     fn save(&mut self, secret: &Loaded) -> Result<()> {
         self.open.manifest.secrets += 1;
         let meta = serde_json::to_vec(secret).map_err(internal)?;

@@ -31,7 +31,7 @@ impl Value {
     /// The value as a secret of this kind and these slots holds it; refuses what could not stand there.
     pub(crate) fn fit(self, kind: Kind, slots: &[&Slot]) -> Result<Self> {
         let in_header = slots.iter().any(|slot| matches!(slot, Slot::Header { .. }));
-        let multi_line = matches!(kind, Kind::GithubApp | Kind::HostOnly);
+        let multi_line = matches!(kind, Kind::Oauth2 | Kind::GithubApp | Kind::HostOnly);
         // White space around a token comes from copying it; in a password it may be meant.
         let trim = in_header || kind.is_token() || multi_line;
         let fitted = if trim { Self::new(self.0.trim().to_owned()) } else { self };

@@ -1,20 +1,26 @@
-//! The credential on disk: one file, mode 0600 in a directory of mode 0700, replaced atomically.
+//! The credential for the model's API: one secret of the sealed store, as setup and the model's route see it.
 //!
-//! A value goes in and never comes out again: [`Status`] tells its kind and age, nothing more. A file that
-//! others may read is refused, not used. Read next: `proxy`, which puts the value into requests.
+//! A value goes in and never comes out again: [`Status`] tells its kind and age, nothing more. What earlier
+//! versions kept in `credential.json` is taken over once. Read next: `proxy`, which puts the value into
+//! requests; the store itself is the crate `nanoclaw-secrets`.
 
-use crate::{BaseUrl, VaultError, socket};
+use crate::{BaseUrl, VaultError};
+use nanoclaw_secrets::{AUTH, Grant, KeySource, NewSecret, OAUTH, SecretsError, Value, kind};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime};
 
-const FILE: &str = "credential.json";
-const FILE_MAX: u64 = 16 << 10;
+/// What the secret is called.
+pub const NAME: &str = "anthropic";
+const BASE_URL: &str = "base_url";
+const OLD: &str = "credential.json";
+const OLD_MAX: u64 = 16 << 10;
 const SECRET_MIN: usize = 8;
 const SECRET_MAX: usize = 4 << 10;
 
@@ -64,7 +70,7 @@ pub enum Kind {
 impl Kind {
     /// What a value looks like, if its prefix tells.
     fn of(secret: &Secret) -> Option<Self> {
-        if secret.0.starts_with("sk-ant-oat") {
+        if kind::is_anthropic_oauth(&secret.0) {
             Some(Self::Oauth)
         } else if secret.0.starts_with("sk-ant-api") {
             Some(Self::ApiKey)
@@ -104,6 +110,22 @@ impl Credential {
         let base_url = base_url.map_or_else(|| Ok(BaseUrl::default()), BaseUrl::parse)?;
         Ok(Self { kind, secret, base_url })
     }
+
+    fn into_new(self) -> Result<NewSecret, SecretsError> {
+        let (url, is_oauth) = (self.base_url.to_string(), self.kind == Kind::Oauth);
+        Ok(NewSecret {
+            name: NAME.into(),
+            kind: nanoclaw_secrets::Kind::Anthropic,
+            bindings: kind::anthropic(&url, is_oauth)?,
+            value: Value::new(self.secret.0),
+            grants: vec![Grant::to_all()?],
+            expires: None,
+            settings: BTreeMap::from([
+                (BASE_URL.to_owned(), url),
+                (AUTH.to_owned(), if is_oauth { OAUTH } else { "key" }.to_owned()),
+            ]),
+        })
+    }
 }
 
 /// What may be told about the credential.
@@ -117,14 +139,14 @@ pub struct Status {
     pub set_at: SystemTime,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct OnDisk {
     kind: Kind,
     value: String,
     base_url: Option<String>,
 }
 
-/// The credential file of an install.
+/// The credential of an install.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
@@ -136,54 +158,64 @@ impl Store {
         Self { dir: data.join("vault") }
     }
 
-    fn file(&self) -> PathBuf {
-        self.dir.join(FILE)
+    /// Where it lies.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Opens the sealed store, or makes it; takes over what an earlier version left.
+    pub fn open(&self) -> Result<nanoclaw_secrets::Store, VaultError> {
+        let store = nanoclaw_secrets::Store::open(&self.dir, &KeySource::Auto)?;
+        if let Some(old) = self.old()?
+            && !store.is_locked()
+        {
+            if store.info(NAME).is_err() {
+                store.add(old.into_new()?)?;
+            }
+            // Only now: a file that is removed twice is no loss, a value that is stored nowhere is.
+            let path = self.dir.join(OLD);
+            fs::remove_file(&path).map_err(|e| VaultError::io(format!("removing {path:?}"), e))?;
+        }
+        Ok(store)
+    }
+
+    /// The sealed store, if there is one.
+    fn opened(&self) -> Result<Option<nanoclaw_secrets::Store>, VaultError> {
+        let exists = nanoclaw_secrets::Store::exists(&self.dir) || self.dir.join(OLD).exists();
+        exists.then(|| self.open()).transpose()
     }
 
     /// Replaces the credential; a running vault uses it from the next request on.
     pub fn set(&self, credential: &Credential) -> Result<(), VaultError> {
-        let on_disk = OnDisk {
-            kind: credential.kind,
-            value: credential.secret.expose().to_owned(),
-            base_url: Some(credential.base_url.to_string()),
-        };
-        let write = || -> io::Result<()> {
-            socket::make_dir(&self.dir, 0o700)?;
-            let next = self.dir.join(format!("{FILE}.{}", std::process::id()));
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(0o600)
-                .open(&next)?;
-            file.write_all(&serde_json::to_vec(&on_disk)?)?;
-            file.sync_all()?;
-            fs::rename(&next, self.file())?;
-            File::open(&self.dir)?.sync_all()
-        };
-        write().map_err(|e| VaultError::io(format!("storing the credential in {:?}", self.dir), e))
+        self.open()?.put(credential.clone().into_new()?)?;
+        Ok(())
     }
 
     /// Removes the credential; false if there was none. Every later request is refused.
     pub fn remove(&self) -> Result<bool, VaultError> {
-        match fs::remove_file(self.file()) {
+        let Some(store) = self.opened()? else { return Ok(false) };
+        match store.remove(NAME) {
             Ok(()) => Ok(true),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(VaultError::io("removing the credential", e)),
+            Err(SecretsError::NoSuch(_)) => Ok(false),
+            Err(e) => Err(e.into()),
         }
     }
 
     /// What may be told about the credential, if there is one.
     pub fn status(&self) -> Result<Option<Status>, VaultError> {
-        let Some(credential) = self.load()? else { return Ok(None) };
-        let set_at = fs::metadata(self.file()).and_then(|m| m.modified());
-        let set_at = set_at.map_err(|e| VaultError::io("reading the credential's age", e))?;
-        let base_url = credential.base_url.to_string();
-        Ok(Some(Status { kind: credential.kind, base_url, set_at }))
+        let Some(store) = self.opened()? else { return Ok(None) };
+        let Some(info) = named(&store)? else { return Ok(None) };
+        let since = Duration::from_secs(info.updated.try_into().unwrap_or(0));
+        Ok(Some(Status {
+            kind: if info.is_oauth { Kind::Oauth } else { Kind::ApiKey },
+            base_url: base_url(&info)?.to_string(),
+            set_at: SystemTime::UNIX_EPOCH + since,
+        }))
     }
 
-    fn load(&self) -> Result<Option<Credential>, VaultError> {
-        let path = self.file();
+    /// What an earlier version kept in a file of its own.
+    fn old(&self) -> Result<Option<Credential>, VaultError> {
+        let path = self.dir.join(OLD);
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -197,45 +229,77 @@ impl Store {
             return Err(VaultError::Refused(text));
         }
         let mut text = String::new();
-        let read = file.take(FILE_MAX).read_to_string(&mut text);
+        let read = file.take(OLD_MAX).read_to_string(&mut text);
         read.map_err(|e| VaultError::io(format!("reading {path:?}"), e))?;
         // serde's message could quote the value, so it is not passed on.
         let on_disk: OnDisk = serde_json::from_str(&text).map_err(|_| {
-            VaultError::Refused(format!("{path:?} is damaged; set the credential again"))
+            VaultError::Refused(format!(
+                "{path:?} is damaged; remove it and set the credential again"
+            ))
         })?;
         Credential::parse(&on_disk.value, Some(on_disk.kind), on_disk.base_url.as_deref()).map(Some)
     }
 }
 
-/// Tells one state of the file from another without reading it.
-type Stamp = Option<(u64, i64, i64, u64)>;
+fn named(
+    store: &nanoclaw_secrets::Store,
+) -> Result<Option<nanoclaw_secrets::SecretInfo>, VaultError> {
+    match store.info(NAME) {
+        Ok(info) => Ok(Some(info)),
+        Err(SecretsError::NoSuch(_)) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
 
-/// The credential in memory, read again whenever the file has changed.
+fn base_url(info: &nanoclaw_secrets::SecretInfo) -> Result<BaseUrl, VaultError> {
+    info.settings.get(BASE_URL).map_or_else(|| Ok(BaseUrl::default()), |url| BaseUrl::parse(url))
+}
+
+impl From<SecretsError> for VaultError {
+    fn from(e: SecretsError) -> Self {
+        Self::Refused(e.to_string())
+    }
+}
+
+/// The credential in memory, read again whenever the store has changed.
 pub(crate) struct Cached {
     store: Store,
-    last: Mutex<Option<(Stamp, Arc<Credential>)>>,
+    opened: OnceLock<nanoclaw_secrets::Store>,
+    last: Mutex<Option<(u64, Option<Arc<Credential>>)>>,
 }
 
 impl Cached {
     pub(crate) fn new(store: Store) -> Self {
-        Self { store, last: Mutex::new(None) }
+        Self { store, opened: OnceLock::new(), last: Mutex::new(None) }
     }
 
-    /// The credential now: one `stat` when nothing changed.
+    fn opened(&self) -> Result<&nanoclaw_secrets::Store, VaultError> {
+        if let Some(opened) = self.opened.get() {
+            return Ok(opened);
+        }
+        let opened = self.store.open()?;
+        Ok(self.opened.get_or_init(|| opened))
+    }
+
+    /// The credential now: one look at shared memory when nothing changed.
     pub(crate) fn get(&self) -> Result<Option<Arc<Credential>>, VaultError> {
-        let stamp: Stamp = fs::metadata(self.store.file())
-            .ok()
-            .map(|m| (m.ino(), m.ctime(), m.ctime_nsec(), m.len()));
+        let store = self.opened()?;
+        let generation = store.generation()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, credential)) = &*last
-            && stamp.is_some()
-            && *seen == stamp
+            && *seen == generation
         {
-            return Ok(Some(Arc::clone(credential)));
+            return Ok(credential.clone());
         }
         *last = None;
-        let credential = self.store.load()?.map(Arc::new);
-        *last = credential.clone().map(|c| (stamp, c));
+        let credential = named(store)?.map(|info| -> Result<_, VaultError> {
+            let value = store.value(&info.id)?;
+            let kind = if info.is_oauth { Kind::Oauth } else { Kind::ApiKey };
+            let secret = Secret::parse(value.expose())?;
+            Ok(Arc::new(Credential { kind, secret, base_url: base_url(&info)? }))
+        });
+        let credential = credential.transpose()?;
+        *last = Some((generation, credential.clone()));
         Ok(credential)
     }
 

@@ -1,13 +1,23 @@
 //! The vault's store as setup sees it, and the `vault` commands. A value is read, never shown.
+//!
+//! Read next: `add` for what a secret can be, `import` for other programs' files, `keys` for what opens the
+//! vault.
+
+mod add;
+mod import;
+mod keys;
+mod show;
 
 use crate::Process;
 use crate::commands::{complain, print};
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use nanoclaw_ops::config::Strings as _;
 use nanoclaw_ops::prompt;
 use nanoclaw_ops::setup::Credentials;
+use nanoclaw_secrets::{Grant, Value};
 use nanoclaw_vault::{Credential, Kind, ServeOptions, Store};
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 pub(crate) const API_KEY: &str = "ANTHROPIC_API_KEY";
@@ -17,7 +27,7 @@ const VALUE_BYTES_MAX: u64 = 64 << 10;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum VaultCommand {
-    /// Store the credential: typed in, or from the standard input
+    /// Store the credential of the model: typed in, or from the standard input
     Set {
         /// What kind it is; without it, the value tells
         #[arg(long, value_enum)]
@@ -26,10 +36,59 @@ pub(crate) enum VaultCommand {
         #[arg(long)]
         base_url: Option<String>,
     },
-    /// Say what is stored, without the value
-    Status,
-    /// Forget the credential
-    Remove,
+    /// Store a secret that agents use without seeing it, or a token of a channel
+    #[command(after_help = add::HELP)]
+    Add(add::AddArgs),
+    /// Give a secret a new value; boxes that run go on
+    Rotate(add::RotateArgs),
+    /// List the secrets: names, places, grants; never a value
+    List(show::JsonArgs),
+    /// Let an agent use a secret
+    #[command(after_help = "Example:\n  nanoclaw vault grant github 'dev-*' --until 2027-01-31")]
+    Grant {
+        /// The secret
+        name: String,
+        /// An agent's id, its folder, or folders with *
+        agent: String,
+        /// Until this day, such as 2027-01-31
+        #[arg(long)]
+        until: Option<jiff::civil::Date>,
+    },
+    /// Take a grant back; it ends within a second
+    Revoke {
+        /// The secret
+        name: String,
+        /// As it was granted; `nanoclaw vault list` shows it
+        agent: String,
+    },
+    /// Forget a secret; without a name, the credential of the model
+    Remove {
+        /// The secret
+        name: Option<String>,
+    },
+    /// Say what is stored and what protects it, without a value
+    Status(show::JsonArgs),
+    /// Open the vault with another key from now on
+    Rekey(keys::RekeyArgs),
+    /// Seal everything with a new key, after a copy of the old one may have got away
+    RotateDek,
+    /// Write everything to a file that opens with a passphrase of its own
+    Backup {
+        /// The file; it must not exist
+        #[arg(long)]
+        to: PathBuf,
+    },
+    /// Replace everything by what a backup holds
+    Restore {
+        /// The file
+        from: PathBuf,
+        /// Also when there are secrets already
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Take secrets over from somewhere else
+    #[command(subcommand)]
+    Import(import::ImportCommand),
     /// Say what would happen to a request of an agent, and why
     Explain(crate::vault_policy::ExplainArgs),
     /// The file that says what agents may reach
@@ -86,6 +145,21 @@ pub(crate) fn variable_of(value: &str) -> &'static str {
     if value.trim().starts_with("sk-ant-oat") { OAUTH_TOKEN } else { API_KEY }
 }
 
+/// A token of a channel, from the vault.
+pub(crate) fn host_token(data: &Path, key: &str) -> Option<String> {
+    if !nanoclaw_secrets::Store::exists(&data.join("vault")) {
+        return None;
+    }
+    let found = Store::new(data).open().and_then(|store| Ok(store.host_value(key)?));
+    match found {
+        Ok(value) => value.map(|value| value.expose().to_owned()),
+        Err(e) => {
+            tracing::warn!(key, "the vault cannot be asked for a token: {e}");
+            None
+        }
+    }
+}
+
 pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::Result<ExitCode> {
     let store = store(process);
     match command {
@@ -97,16 +171,18 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
         VaultCommand::Policy(command) => return crate::vault_policy::policy(process, &command),
         VaultCommand::Audit(command) => return crate::vault_audit::audit(process, command).await,
         VaultCommand::Usage(args) => return crate::vault_audit::usage(process, &args),
-        VaultCommand::Status => {
-            let said = store.status().map_err(anyhow::Error::msg)?;
-            print(said.as_deref().unwrap_or("no credential; set one: nanoclaw setup"));
+        VaultCommand::Status(args) => show::status(&store, &args)?,
+        VaultCommand::List(args) => show::list(&open(process)?, &args)?,
+        VaultCommand::Remove { name: Some(name) } => {
+            open(process)?.remove(&name)?;
+            print("removed");
         }
-        VaultCommand::Remove => {
+        VaultCommand::Remove { name: None } => {
             let was_there = store.0.remove()?;
             print(if was_there { "removed" } else { "there was none" });
         }
         VaultCommand::Set { kind, base_url } => {
-            let Some(value) = read_value()? else {
+            let Some(value) = read_value("credential", None)? else {
                 complain("nothing was given, nothing was changed");
                 return Ok(ExitCode::FAILURE);
             };
@@ -115,21 +191,87 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
                 KindArg::Oauth => Kind::Oauth,
             });
             let base_url = base_url.or_else(|| process.env.get(crate::CLAUDE_KEY.base_url));
-            store.0.set(&Credential::parse(&value, kind, base_url.as_deref())?)?;
+            store.0.set(&Credential::parse(value.expose(), kind, base_url.as_deref())?)?;
             print("stored; a running vault uses it from the next request on");
         }
+        VaultCommand::Add(args) => add::add(&open(process)?, args)?,
+        VaultCommand::Rotate(args) => add::rotate(&open(process)?, args)?,
+        VaultCommand::Grant { name, agent, until } => {
+            let until = until.map(end_of).transpose()?;
+            let grant = Grant { to: agent.parse().map_err(anyhow::Error::new)?, until };
+            open(process)?.grant(&name, grant)?;
+            print(&format!(
+                "{agent} may use {name}; a box that runs learns of it when it starts again"
+            ));
+        }
+        VaultCommand::Revoke { name, agent } => {
+            let had = open(process)?.revoke(&name, &agent.parse().map_err(anyhow::Error::new)?)?;
+            print(if had {
+                "revoked"
+            } else {
+                "there was no such grant; see: nanoclaw vault list"
+            });
+        }
+        VaultCommand::Rekey(args) => keys::rekey(&open(process)?, &args)?,
+        VaultCommand::RotateDek => {
+            open(process)?.rotate_dek()?;
+            print("everything is sealed with a new key");
+        }
+        VaultCommand::Backup { to } => keys::backup(&open(process)?, &to)?,
+        VaultCommand::Restore { from, yes } => keys::restore(&open(process)?, &from, yes)?,
+        VaultCommand::Import(command) => import::import(process, &open(process)?, command)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_value() -> anyhow::Result<Option<String>> {
-    if prompt::is_possible() {
-        return Ok(prompt::secret("credential (not shown): "));
+/// The store, unlocked; asks for the passphrase where one is needed.
+fn open(process: &Process) -> anyhow::Result<nanoclaw_secrets::Store> {
+    let store = store(process).0.open()?;
+    if store.is_locked() {
+        let Some(passphrase) = asked("passphrase of the vault (not shown): ") else {
+            bail!("the vault is locked with a passphrase\nnext: run this on a terminal");
+        };
+        store.unlock(passphrase)?;
     }
-    let mut value = String::new();
-    std::io::stdin()
-        .take(VALUE_BYTES_MAX)
-        .read_to_string(&mut value)
-        .context("read the credential from the standard input")?;
-    Ok(Some(value.trim().to_owned()).filter(|value| !value.is_empty()))
+    Ok(store)
+}
+
+fn asked(label: &str) -> Option<Value> {
+    if !prompt::is_possible() {
+        return None;
+    }
+    prompt::secret(label).map(Value::new)
+}
+
+/// A value from a file, from a person or from the standard input; never from an argument.
+fn read_value(what: &str, file: Option<&Path>) -> anyhow::Result<Option<Value>> {
+    let mut text = String::new();
+    match file {
+        None if prompt::is_possible() => {
+            return Ok(prompt::secret(&format!("{what} (not shown): ")).map(Value::new));
+        }
+        None => {
+            let read = std::io::stdin().take(VALUE_BYTES_MAX).read_to_string(&mut text);
+            read.context("read the value from the standard input")?;
+        }
+        Some(file) => {
+            let read = std::fs::File::open(file)
+                .and_then(|f| f.take(VALUE_BYTES_MAX).read_to_string(&mut text));
+            read.with_context(|| format!("read {}", file.display()))?;
+        }
+    }
+    // The line break that a shell or an editor adds is not part of it.
+    let text = text.strip_suffix('\n').map(|t| t.strip_suffix('\r').unwrap_or(t)).unwrap_or(&text);
+    Ok(Some(text).filter(|t| !t.trim().is_empty()).map(|t| Value::new(t.to_owned())))
+}
+
+/// The end of a day, in seconds since 1970.
+fn end_of(day: jiff::civil::Date) -> anyhow::Result<i64> {
+    let next = day.tomorrow()?.to_zoned(jiff::tz::TimeZone::UTC)?;
+    Ok(next.timestamp().as_second())
+}
+
+fn day_of(seconds: i64) -> String {
+    let day = jiff::Timestamp::from_second(seconds);
+    day.map_or_else(|_| seconds.to_string(), |day| day.strftime("%Y-%m-%d").to_string())
 }

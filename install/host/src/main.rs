@@ -91,7 +91,7 @@ enum Command {
     /// The image of the agents, for drivers that use one
     #[command(subcommand)]
     Image(commands::ImageCommand),
-    /// The credential that agents use without seeing it
+    /// The secrets that agents use without seeing them
     #[command(subcommand)]
     Vault(credentials::VaultCommand),
     /// Programs for the agents

@@ -1,6 +1,6 @@
 //! The host in the foreground: one lock, one vault beside it, and an orderly end.
 
-use crate::{CHANNELS, Process, drivers};
+use crate::{CHANNELS, Process, credentials, drivers};
 use async_trait::async_trait;
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::time::SystemClock;
@@ -92,6 +92,7 @@ async fn host(process: &Process, lock: &service::Lock, wait: Duration) -> anyhow
         data: config.data.clone(),
     });
     let (root, settings) = (config.root.clone(), Environment::read(&config.root)?);
+    let data = config.data.clone();
     let started = nanoclaw_host::start(HostOptions {
         config: host_config(config),
         channels: CHANNELS,
@@ -99,9 +100,12 @@ async fn host(process: &Process, lock: &service::Lock, wait: Duration) -> anyhow
         egress: Arc::new(Vault(Arc::clone(&vault), Events::of(&config.data))),
         clock: Arc::new(SystemClock),
         // Read anew: a channel may be started with a token that was set a moment ago.
-        setting: Arc::new(move |key| match Environment::read(&root) {
-            Ok(now) => now.get(key),
-            Err(_) => settings.get(key),
+        setting: Arc::new(move |key| {
+            let set = match Environment::read(&root) {
+                Ok(now) => now.get(key),
+                Err(_) => settings.get(key),
+            };
+            set.or_else(|| credentials::host_token(&data, key))
         }),
     })
     .await?;

@@ -40,22 +40,29 @@ fn a_credential_is_set_told_about_and_removed() {
     let status = store.status().unwrap().unwrap();
     assert_eq!((status.kind, status.base_url.as_str()), (Kind::Oauth, "http://127.0.0.1:9/x"));
     assert_eq!(mode(&store.dir), 0o700);
-    assert_eq!(mode(&store.file()), 0o600);
-    assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 1, "no temporary file stays");
+    assert_eq!(mode(&store.dir.join("vault.db")), 0o600);
     assert!(store.remove().unwrap());
     assert_eq!(store.status().unwrap(), None);
 }
 
 #[test]
-fn a_file_that_others_may_read_or_that_is_damaged_refuses_to_be_used() {
+fn the_file_of_an_earlier_version_is_taken_over_once() {
     let data = tempfile::tempdir().unwrap();
     let store = Store::new(data.path());
-    store.set(&Credential::parse("sk-ant-api03-abc", None, None).unwrap()).unwrap();
-    fs::set_permissions(store.file(), fs::Permissions::from_mode(0o640)).unwrap();
+    fs::create_dir(&store.dir).unwrap();
+    let old = store.dir.join(OLD);
+    let text = r#"{"kind":"oauth","value":"sk-ant-oat01-abc","base_url":"http://127.0.0.1:9/x"}"#;
+    fs::write(&old, text).unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o640)).unwrap();
     let error = store.status().unwrap_err().to_string();
     assert!(error.contains("chmod 600"), "{error}");
-    fs::set_permissions(store.file(), fs::Permissions::from_mode(0o600)).unwrap();
-    fs::write(store.file(), r#"{"kind":"sk-ant-api03-abc"}"#).unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o600)).unwrap();
+    let status = store.status().unwrap().unwrap();
+    assert_eq!((status.kind, status.base_url.as_str()), (Kind::Oauth, "http://127.0.0.1:9/x"));
+    assert!(!old.exists());
+    assert!(store.status().unwrap().is_some());
+    fs::write(&old, r#"{"kind":"sk-ant-api03-abc"}"#).unwrap();
+    fs::set_permissions(&old, fs::Permissions::from_mode(0o600)).unwrap();
     let error = store.status().unwrap_err().to_string();
     assert!(error.contains("damaged") && !error.contains("sk-ant"), "{error}");
 }

@@ -134,7 +134,7 @@ async fn the_key_shows_nowhere() {
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
     let data = &install.data;
     assert_eq!(mode(&data.join("vault")), 0o700);
-    assert_eq!(mode(&data.join("vault/credential.json")), 0o600);
+    assert_eq!(mode(&data.join("vault/vault.db")), 0o600);
     assert_eq!(mode(&data.join("run/vault.sock")), 0o600);
     assert_eq!(mode(&data.join("run/s")), 0o700);
     assert_eq!(mode(&grant.dir), 0o711);
