@@ -351,9 +351,7 @@ impl At {
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let is_port = |port: &str| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit());
         let (host, port) = match authority.rsplit_once(':') {
-            Some((host, port))
-                if is_port(port) && !(host.contains(':') && !host.ends_with(']')) =>
-            {
+            Some((host, port)) if is_port(port) && (!host.contains(':') || host.ends_with(']')) => {
                 (host, port.parse().ok())
             }
             _ => (authority, Some(if plain { 80 } else { 443 })),

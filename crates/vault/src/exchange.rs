@@ -211,6 +211,12 @@ impl Course<'_> {
         (upgrade, told): Upgrade<'_>,
     ) -> Result<(Response<Flow>, Option<Scrub>), Refusal> {
         let target = self.head(&parts)?;
+        if self.route.kind == Kind::Web && parts.method == Method::POST {
+            let (agent, place) = (&self.session.agent, self.place());
+            if let Some(token) = self.vault.wallet.played(agent, place, target.path()).await? {
+                return Ok((self.played(&token), None));
+            }
+        }
         let socket = headers::websocket(&parts)?;
         let bound = match self.route.kind {
             Kind::Service(_) | Kind::Model => Arc::default(),
@@ -262,8 +268,21 @@ impl Course<'_> {
         let scrub = self.credential(&uses, &mut parts, &target).await?;
         let cut = self.vault.watch(self.session, self.place(), &uses);
         let answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            uses.bound().for_each(|bound| self.vault.wallet.distrust(bound));
+        }
         let metered = to_model.then(|| target.path().to_owned());
         self.bring_back(answer, (uses, scrub, cut, metered), (socket, upgrade, told))
+    }
+
+    /// A token server's answer, with placeholders in it.
+    fn played(&mut self, token: &serde_json::Value) -> Response<Flow> {
+        self.record.entry.decision = "answered_by_vault".to_owned();
+        self.record.answered(StatusCode::OK.as_u16());
+        let body = full(token.to_string().into());
+        let mut answer = Response::new(Flow::new(body, Limits::NONE, Arc::default()));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        answer
     }
 
     /// Steps 8 and 9: the request is for this place, in a method and a target that have one reading.

@@ -17,11 +17,11 @@ use crate::refusal::Refusal;
 use crate::resolve::{Resolve, Resolver};
 use crate::rules::{self, Rules};
 use crate::store::{Cached, Kind, Store};
+use crate::unlock::{self, Passphrase};
 use crate::upstream::{self, Dialer, Pool};
 use crate::wallet::Wallet;
-use crate::{SOCKET, VaultError, audit, environment, front, socket};
+use crate::{SOCKET, VaultError, audit, dynamic, environment, front, socket};
 use nanoclaw_policy::{AgentNames, Authority, Limit, Policy};
-use nanoclaw_secrets::KeySource;
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -47,6 +47,8 @@ const IN_FLIGHT_MAX: usize = 64;
 /// How soon a change of the policy or of a secret is seen on what runs.
 const LOOK: Duration = Duration::from_millis(250);
 const LOOKS_PER_EXPIRY: u32 = 40;
+/// How often it is seen which secrets end soon.
+const LOOKS_PER_FORECAST: u32 = 1_200;
 /// Table and name of the sealed record of the certificate authority.
 const CA: &str = "ca";
 /// New connections of one session within [`WINDOW`]; what comes faster waits, so that neither the
@@ -78,6 +80,8 @@ pub(crate) enum Ask {
     Status,
     /// Read the credential again.
     Reload,
+    /// Open the store with its passphrase.
+    Unlock { passphrase: Passphrase },
     /// From now on this connection tells what the host is to hear.
     Watch,
     /// What somebody decided about a request that waits.
@@ -171,10 +175,26 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     harden().map_err(|e| VaultError::io("hardening the vault process", e))?;
     let run = options.data.join("run");
     let (_lock, control) = take_over(&run)?;
-    let vault = tokio::task::spawn_blocking(move || Vault::open(options)).await;
-    let vault = vault.map_err(|e| VaultError::Refused(e.to_string()))??;
     let mut lifeline = Lifeline::of_stdin().map_err(|e| VaultError::io("watching stdin", e))?;
-    announce().map_err(|e| VaultError::io("announcing readiness", e))?;
+    let secrets = Store::new(&options.data);
+    let store = Arc::new(blocking(move || secrets.open()).await?);
+    let (locked, mut late) = (store.is_locked(), Vec::new());
+    if locked {
+        announce().map_err(|e| VaultError::io("announcing readiness", e))?;
+        match unlock::wait(&store, &control, lifeline.ended()).await {
+            Some(asked) => late = asked,
+            None => return Ok(()),
+        }
+    }
+    let vault = blocking(move || Vault::open(options, store)).await?;
+    if !locked {
+        announce().map_err(|e| VaultError::io("announcing readiness", e))?;
+    }
+    for ask in late {
+        if let Err(e) = vault.reply(ask).await {
+            tracing::warn!("opening what was asked for while the vault was locked: {e}");
+        }
+    }
     let mut callers = JoinSet::new();
     callers.spawn(look_after(Arc::clone(&vault)));
     loop {
@@ -194,11 +214,21 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     }
 }
 
+async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
+) -> Result<T, VaultError> {
+    let done = tokio::task::spawn_blocking(f).await;
+    done.map_err(|e| VaultError::Refused(e.to_string()))?
+}
+
 /// Sees within a moment what the owner changed: files and secrets have no other way to say so.
 async fn look_after(vault: Arc<Vault>) {
     let mut known = vault.wallet.generation();
     let mut beats = 0_u32;
     loop {
+        if beats.is_multiple_of(LOOKS_PER_FORECAST) {
+            forecast(&vault).await;
+        }
         tokio::time::sleep(LOOK).await;
         beats += 1;
         let seen = Arc::clone(&vault);
@@ -218,6 +248,15 @@ async fn look_after(vault: Arc<Vault>) {
             }
             vault.live.judge(&vault.wallet).await;
         }
+    }
+}
+
+/// Tells the owner which secrets end soon and which logins are over; a key is told once.
+async fn forecast(vault: &Arc<Vault>) {
+    let store = Arc::clone(&vault.wallet.store);
+    match blocking(move || Ok(dynamic::notices(&store)?)).await {
+        Ok(notices) => notices.iter().for_each(|notice| vault.owner(&notice.key, &notice.text)),
+        Err(e) => tracing::warn!("secrets that end soon: {e}"),
     }
 }
 
@@ -326,13 +365,14 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
 
 impl Vault {
     /// Opens everything that outlives a process. Blocks.
-    fn open(options: ServeOptions) -> Result<Arc<Self>, VaultError> {
+    fn open(
+        options: ServeOptions,
+        store: Arc<nanoclaw_secrets::Store>,
+    ) -> Result<Arc<Self>, VaultError> {
         let dir = options.data.join("vault");
         socket::make_dir(&dir, 0o700)
             .map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
         let refused = |e: nanoclaw_secrets::SecretsError| VaultError::Refused(e.to_string());
-        let store =
-            Arc::new(nanoclaw_secrets::Store::open(&dir, &KeySource::Auto).map_err(refused)?);
         let wallet = Wallet::new(Arc::clone(&store));
         let now = clock();
         let record = store.record(CA, CA).map_err(refused)?;
@@ -365,7 +405,7 @@ impl Vault {
         let meter = meter.map_err(|e| VaultError::Refused(format!("what was spent: {e}")))?;
         let base = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         Ok(Arc::new(Self {
-            credential: Cached::new(Store::new(&options.data)),
+            credential: Cached::new(Arc::clone(&store)),
             dialer: Dialer::new(roots)?,
             resolver: Resolver::new(options.resolver),
             ca,
@@ -486,6 +526,7 @@ impl Vault {
                 let told = help::explained(self, &agent, &method, &url).await;
                 why = told.map_err(VaultError::Refused)?.1;
             }
+            Ask::Unlock { passphrase } => unlock::unlock(&self.wallet.store, passphrase).await?,
         }
         let credential = self.credential.get().unwrap_or_else(|e| {
             tracing::error!("the credential cannot be used: {e}");

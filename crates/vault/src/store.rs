@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// What the secret is called.
@@ -263,27 +263,18 @@ impl From<SecretsError> for VaultError {
 
 /// The credential in memory, read again whenever the store has changed.
 pub(crate) struct Cached {
-    store: Store,
-    opened: OnceLock<nanoclaw_secrets::Store>,
+    store: Arc<nanoclaw_secrets::Store>,
     last: Mutex<Option<(u64, Option<Arc<Credential>>)>>,
 }
 
 impl Cached {
-    pub(crate) fn new(store: Store) -> Self {
-        Self { store, opened: OnceLock::new(), last: Mutex::new(None) }
-    }
-
-    fn opened(&self) -> Result<&nanoclaw_secrets::Store, VaultError> {
-        if let Some(opened) = self.opened.get() {
-            return Ok(opened);
-        }
-        let opened = self.store.open()?;
-        Ok(self.opened.get_or_init(|| opened))
+    pub(crate) fn new(store: Arc<nanoclaw_secrets::Store>) -> Self {
+        Self { store, last: Mutex::new(None) }
     }
 
     /// The credential now: one look at shared memory when nothing changed.
     pub(crate) fn get(&self) -> Result<Option<Arc<Credential>>, VaultError> {
-        let store = self.opened()?;
+        let store = &*self.store;
         let generation = store.generation()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((seen, credential)) = &*last

@@ -36,7 +36,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session asks again once when the vault dies while it is asked.
 const TRIES: u32 = 2;
 /// All that the vault inherits; the host's environment may hold anything.
-const INHERITED: [&str; 8] = [
+const INHERITED: [&str; 11] = [
     "PATH",
     "HOME",
     "TZ",
@@ -45,6 +45,10 @@ const INHERITED: [&str; 8] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "NANOCLAW_ROOT",
+    // Where the vault's key may come from.
+    "CREDENTIALS_DIRECTORY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "XDG_RUNTIME_DIR",
 ];
 /// Tells the vault its data directory, for a command line that does not name it.
 const DATA: &str = "NANOCLAW_DATA";

@@ -4,11 +4,12 @@
 //! `inject`.
 
 use crate::VaultError;
+use crate::dynamic::{self, Dynamic, Problem};
 use crate::refusal::Refusal;
 use crate::scan::{Mark, Tripwire};
 use hyper::StatusCode;
 use nanoclaw_policy::{AgentNames, Authority};
-use nanoclaw_secrets::{Bound, SecretId, SecretsError, Store, Value};
+use nanoclaw_secrets::{Bound, SecretId, SecretInfo, SecretsError, Store, Value};
 use serde_json::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,11 +29,13 @@ struct Seen {
     since: Instant,
     bound: HashMap<Place, Arc<Vec<Bound>>>,
     values: HashMap<(SecretId, u64), Arc<Value>>,
+    logins: Option<Arc<Vec<SecretInfo>>>,
 }
 
 /// What is in the store, for boxes.
 pub(crate) struct Wallet {
-    store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) dynamic: Arc<Dynamic>,
     seen: Mutex<Seen>,
     /// Agents with a session, for the tripwire.
     agents: Mutex<BTreeMap<String, AgentNames>>,
@@ -42,9 +45,11 @@ pub(crate) struct Wallet {
 impl Wallet {
     pub(crate) fn new(store: Arc<Store>) -> Self {
         let (bound, values) = (HashMap::new(), HashMap::new());
-        let seen = Seen { generation: 0, since: Instant::now(), bound, values };
+        let seen = Seen { generation: 0, since: Instant::now(), bound, values, logins: None };
         let tripwire = Mutex::new(Arc::new(Tripwire::new([])));
-        Self { store, seen: Mutex::new(seen), agents: Mutex::default(), tripwire }
+        let dynamic = Arc::new(Dynamic::new(Arc::clone(&store)));
+        let (seen, agents) = (Mutex::new(seen), Mutex::default());
+        Self { store, dynamic, seen, agents, tripwire }
     }
 
     /// What was read, if it still holds. Asking costs a look at shared memory, not at the disk.
@@ -56,6 +61,7 @@ impl Wallet {
             seen.since = Instant::now();
             seen.bound.clear();
             seen.values.clear();
+            seen.logins = None;
         }
         Ok(seen)
     }
@@ -95,6 +101,10 @@ impl Wallet {
 
     /// The value of a secret, right before it is sent.
     pub(crate) async fn value(&self, bound: &Bound) -> Result<Arc<Value>, Refusal> {
+        if bound.kind.is_dynamic() {
+            let made = self.dynamic.value_for(bound).await;
+            return made.map(Arc::new).map_err(|e| no_token(&e));
+        }
         let key = (bound.secret.clone(), bound.epoch);
         if let Some(known) = self.seen()?.values.get(&key) {
             return Ok(Arc::clone(known));
@@ -107,6 +117,43 @@ impl Wallet {
         }
         seen.values.insert(key, Arc::clone(&value));
         Ok(value)
+    }
+
+    /// What a token server would say, where that is a secret's own: no box ever talks to one of those.
+    pub(crate) async fn played(
+        &self,
+        agent: &AgentNames,
+        at: &Authority,
+        path: &str,
+    ) -> Result<Option<serde_json::Value>, Refusal> {
+        let known = self.seen()?.logins.clone();
+        let logins = match known {
+            Some(logins) => logins,
+            None => {
+                let mut all = self.read(Store::list).await?;
+                all.retain(dynamic::has_endpoint);
+                let logins = Arc::new(all);
+                self.seen()?.logins = Some(Arc::clone(&logins));
+                logins
+            }
+        };
+        if !logins.iter().any(|info| dynamic::is_endpoint(info, at, path)) {
+            return Ok(None);
+        }
+        let (agent, at, path) = (agent.clone(), at.clone(), path.to_owned());
+        self.read(move |store| dynamic::answers(store, &agent, &at, &path)).await
+    }
+
+    /// An upstream said 401: the next request has a new token, if one can be made.
+    pub(crate) fn distrust(&self, bound: &Bound) {
+        if bound.kind.is_dynamic() {
+            let (dynamic, bound) = (Arc::clone(&self.dynamic), bound.clone());
+            tokio::spawn(async move {
+                if let Err(e) = dynamic.distrust(&bound).await {
+                    tracing::warn!(secret = bound.name, "no new token: {e}");
+                }
+            });
+        }
     }
 
     /// The state of the store, for who wants to know when it changes.
@@ -183,6 +230,18 @@ impl Wallet {
             .map_err(|_| VaultError::Refused("the system has no random numbers".to_owned()))?;
         self.store.set_record(KEYS, purpose, Some(&key)).map_err(failed)?;
         Ok(key)
+    }
+}
+
+/// Why there is no token, for a box.
+fn no_token(e: &Problem) -> Refusal {
+    tracing::warn!("{e}");
+    match e {
+        Problem::NeedsLogin(name) => Refusal::blocked("app_not_connected", e.to_string())
+            .with("connect_hint", format!("nanoclaw vault rotate {name}")),
+        Problem::Refused(why) => Refusal::blocked("app_not_connected", why.as_str()),
+        Problem::Unreachable(why) => Refusal::unavailable("token_server_unreachable", why.as_str()),
+        Problem::Store(e) => refused(e),
     }
 }
 

@@ -66,6 +66,10 @@ pub(crate) enum VaultCommand {
         /// The secret
         name: Option<String>,
     },
+    /// Ask the place of a secret once and say what it answered
+    Test(add::TestArgs),
+    /// Open a vault that is locked with a passphrase
+    Unlock,
     /// Say what is stored and what protects it, without a value
     Status(show::JsonArgs),
     /// Open the vault with another key from now on
@@ -212,6 +216,8 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
                 "there was no such grant; see: nanoclaw vault list"
             });
         }
+        VaultCommand::Test(args) => return add::test(open(process)?, args).await,
+        VaultCommand::Unlock => keys::unlock(process)?,
         VaultCommand::Rekey(args) => keys::rekey(&open(process)?, &args)?,
         VaultCommand::RotateDek => {
             open(process)?.rotate_dek()?;

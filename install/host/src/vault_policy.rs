@@ -88,7 +88,7 @@ fn alone(file: &Path, agent: &AgentNames, args: &ExplainArgs) -> anyhow::Result<
 }
 
 /// What the running vault answers; `None` if none runs.
-fn ask_vault(data: &Path, ask: &Value) -> anyhow::Result<Option<Value>> {
+pub(crate) fn ask_vault(data: &Path, ask: &Value) -> anyhow::Result<Option<Value>> {
     let mut stream = match UnixStream::connect(data.join("run/vault.sock")) {
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
             return Ok(None);

@@ -18,6 +18,8 @@ mod kit;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod locked;
+#[cfg(test)]
 mod requests;
 #[cfg(test)]
 mod tls;

@@ -3,12 +3,14 @@
 use super::{end_of, read_value};
 use crate::commands::print;
 use anyhow::{Context as _, bail};
-use nanoclaw_secrets::kind::{known, usual};
+use nanoclaw_secrets::kind::{anthropic, known, usual};
 use nanoclaw_secrets::{
     Binding, Grant, Inject, Kind, NewSecret, Rotation, SecretInfo, Slot, Store, Value,
 };
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
 
 pub(crate) const HELP: &str = "\
 The value is asked for, or comes from --from-file or the standard input; never from an argument.
@@ -86,6 +88,15 @@ pub(crate) struct RotateArgs {
     from_file: Option<PathBuf>,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct TestArgs {
+    /// The secret
+    name: String,
+    /// The path to ask for, where the usual one is not right
+    #[arg(long, default_value = "")]
+    path: String,
+}
+
 fn kind(text: &str) -> Result<Kind, String> {
     let names = Kind::ALL.map(|(_, name)| name).join(", ");
     let found = Kind::ALL.into_iter().find(|(_, name)| *name == text);
@@ -110,6 +121,10 @@ fn given(name: &str, file: Option<&PathBuf>) -> anyhow::Result<Value> {
 pub(crate) fn add(store: &Store, args: AddArgs) -> anyhow::Result<()> {
     let value = given(&args.name, args.from_file.as_ref())?;
     let seen = known(value.expose());
+    let claude = args
+        .settings
+        .iter()
+        .any(|(key, value)| (key.as_str(), value.as_str()) == ("provider", "claude"));
     let kind = match args.kind {
         _ if args.host_only => Kind::HostOnly,
         Some(kind) => kind,
@@ -127,7 +142,8 @@ pub(crate) fn add(store: &Store, args: AddArgs) -> anyhow::Result<()> {
     }
     let mut bindings = Vec::new();
     for host in &hosts {
-        for binding in usual(kind, host, value.expose())? {
+        let usual = if claude { anthropic(host, true) } else { usual(kind, host, value.expose()) };
+        for binding in usual? {
             bindings.push(shaped(binding, kind, &args)?);
         }
     }
@@ -194,4 +210,10 @@ pub(crate) fn rotate(store: &Store, args: RotateArgs) -> anyhow::Result<()> {
     let info = store.rotate(&args.name, Rotation { value, expires })?;
     print(&format!("{} has value {} now; the old one is gone", info.name, info.epoch));
     Ok(())
+}
+
+pub(crate) async fn test(store: Store, args: TestArgs) -> anyhow::Result<ExitCode> {
+    let said = nanoclaw_vault::dynamic::probe(Arc::new(store), &args.name, &args.path).await?;
+    print(&said.text);
+    Ok(if said.is_accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

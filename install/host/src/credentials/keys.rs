@@ -1,9 +1,11 @@
 //! What opens the vault: keys, passphrases, backups.
 
 use super::asked;
+use crate::Process;
 use crate::commands::print;
 use anyhow::{Context as _, bail};
 use nanoclaw_secrets::{Cost, KeySource, Store, Value};
+use serde_json::json;
 use std::path::Path;
 
 #[derive(clap::Args)]
@@ -74,5 +76,23 @@ pub(crate) fn restore(store: &Store, from: &Path, yes: bool) -> anyhow::Result<(
     };
     store.restore(from, &passphrase)?;
     print(&format!("restored {} secrets", store.list()?.len()));
+    Ok(())
+}
+
+/// Tells the running vault the passphrase.
+pub(crate) fn unlock(process: &Process) -> anyhow::Result<()> {
+    if !super::store(process).0.open()?.is_locked() {
+        print("it has no passphrase; it is open");
+        return Ok(());
+    }
+    let passphrase = match asked("passphrase of the vault (not shown): ") {
+        Some(passphrase) => passphrase,
+        None => super::read_value("passphrase", None)?.context("nothing was given")?,
+    };
+    let ask = json!({ "op": "unlock", "passphrase": passphrase.expose() });
+    if crate::vault_policy::ask_vault(&process.config.data, &ask)?.is_none() {
+        bail!("the vault does not run\nnext: nanoclaw start, then nanoclaw vault unlock");
+    }
+    print("unlocked, until it is started again");
     Ok(())
 }
