@@ -38,7 +38,7 @@ pub(crate) enum VaultCommand {
     },
     /// Store a secret that agents use without seeing it, or a token of a channel
     #[command(after_help = add::HELP)]
-    Add(add::AddArgs),
+    Add(Box<add::AddArgs>),
     /// Give a secret a new value; boxes that run go on
     Rotate(add::RotateArgs),
     /// List the secrets: names, places, grants; never a value
@@ -198,7 +198,7 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
             store.0.set(&Credential::parse(value.expose(), kind, base_url.as_deref())?)?;
             print("stored; a running vault uses it from the next request on");
         }
-        VaultCommand::Add(args) => add::add(&open(process)?, args)?,
+        VaultCommand::Add(args) => add::add(&open(process)?, *args)?,
         VaultCommand::Rotate(args) => add::rotate(&open(process)?, args)?,
         VaultCommand::Grant { name, agent, until } => {
             let until = until.map(end_of).transpose()?;
