@@ -32,7 +32,7 @@ fn secret(name: &str) -> NewSecret {
 #[test]
 fn a_vault_that_is_killed_a_thousand_times_has_the_old_value_or_the_new_one() {
     let both = [7, 8].map(|seed| std::thread::spawn(move || kill_again_and_again(seed)));
-    both.map(|one| one.join().unwrap());
+    both.into_iter().for_each(|one| one.join().unwrap());
 }
 
 fn kill_again_and_again(seed: u64) {
