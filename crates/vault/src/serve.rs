@@ -178,11 +178,11 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     let mut lifeline = Lifeline::of_stdin().map_err(|e| VaultError::io("watching stdin", e))?;
     let secrets = Store::new(&options.data);
     let store = Arc::new(blocking(move || secrets.open()).await?);
-    let (locked, mut late) = (store.is_locked(), Vec::new());
+    let (locked, mut late, mut kept) = (store.is_locked(), Vec::new(), Vec::new());
     if locked {
         announce().map_err(|e| VaultError::io("announcing readiness", e))?;
         match unlock::wait(&store, &control, lifeline.ended()).await {
-            Some(asked) => late = asked,
+            Some((asked, streams)) => (late, kept) = (asked, streams),
             None => return Ok(()),
         }
     }
@@ -197,6 +197,9 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     }
     let mut callers = JoinSet::new();
     callers.spawn(look_after(Arc::clone(&vault)));
+    for stream in kept {
+        callers.spawn(converse(Arc::clone(&vault), stream));
+    }
     loop {
         tokio::select! {
             accepted = control.accept() => match accepted {

@@ -42,7 +42,7 @@ pub(crate) async fn wait(
     store: &Arc<Store>,
     control: &UnixListener,
     gone: impl Future<Output = ()>,
-) -> Option<Vec<Ask>> {
+) -> Option<(Vec<Ask>, Vec<UnixStream>)> {
     let (opened, mut open) = watch::channel(!store.is_locked());
     let (opened, remembered) = (Arc::new(opened), Remembered::default());
     let mut callers = JoinSet::new();
@@ -59,9 +59,13 @@ pub(crate) async fn wait(
             () = &mut gone => return None,
         }
     }
-    // Whoever is still connected asks again, and the open vault answers.
+    // Who is still connected goes on with the open vault.
+    let mut streams = Vec::new();
+    while let Some(kept) = callers.join_next().await {
+        streams.extend(kept.ok().flatten());
+    }
     let mut remembered = remembered.lock().unwrap_or_else(PoisonError::into_inner);
-    Some(std::mem::take(&mut *remembered).into_values().collect())
+    Some((std::mem::take(&mut *remembered).into_values().collect(), streams))
 }
 
 async fn answer(
@@ -69,19 +73,23 @@ async fn answer(
     stream: UnixStream,
     remembered: Remembered,
     opened: Arc<watch::Sender<bool>>,
-) {
+) -> Option<UnixStream> {
     let us = rustix::process::geteuid().as_raw();
     if !stream.peer_cred().is_ok_and(|peer| peer.uid() == us) {
-        return;
+        return None;
     }
+    let mut open = opened.subscribe();
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = zeroize::Zeroizing::new(Vec::new());
     loop {
         line.clear();
-        match (&mut read).take(LINE_MAX).read_until(b'\n', &mut line).await {
-            Ok(n) if n > 0 && line.ends_with(b"\n") => {}
-            _ => return,
+        tokio::select! {
+            n = async { (&mut read).take(LINE_MAX).read_until(b'\n', &mut line).await } => match n {
+                Ok(n) if n > 0 && line.ends_with(b"\n") => {}
+                _ => return None,
+            },
+            _ = open.wait_for(|open| *open) => break,
         }
         let said = match serde_json::from_slice::<Ask>(&line) {
             Ok(Ask::Unlock { passphrase }) => unlock(&store, passphrase).await,
@@ -93,17 +101,18 @@ async fn answer(
             Err(_) => Err(SecretsError::Refused("not understood".into())),
         };
         let reply = Reply { error: said.err().map(|e| e.to_string()), ..Reply::default() };
-        let Ok(mut text) = serde_json::to_vec(&reply) else { return };
+        let Ok(mut text) = serde_json::to_vec(&reply) else { return None };
         text.push(b'\n');
         let written = write.write_all(&text).await;
         if !store.is_locked() {
             opened.send_replace(true);
-            return;
+            break;
         }
         if written.is_err() {
-            return;
+            return None;
         }
     }
+    read.into_inner().reunite(write).ok()
 }
 
 fn remember(remembered: &Remembered, ask: Ask) {
