@@ -1,7 +1,8 @@
 //! Hears when a box has committed to its outbox.
 //!
-//! One inotify descriptor watches the writable folder of every live session. SQLite ends a commit by
-//! changing the first bytes of the journal, or by deleting it; whoever looks then waits for the writer's lock.
+//! One inotify descriptor watches the writable folder of every live session. SQLite fills the journal, writes the
+//! file, and ends a commit by changing the first bytes of the journal, or by deleting it: only what happens to
+//! the journal after the file is heard, because whoever looks earlier keeps the writer waiting.
 //! A box that floods its folder with events loses its watch and is looked at once a second instead.
 
 use crate::live::Handle;
@@ -29,6 +30,8 @@ struct Watched {
     who: Arc<Handle>,
     window: Instant,
     events: u32,
+    /// Whether the file was written since a commit ended.
+    written: bool,
 }
 
 impl Watch {
@@ -51,8 +54,8 @@ impl Watch {
         let Ok(wd) = inotify::add_watch(self.inotify.get_ref(), folder, flags) else {
             return false;
         };
-        lock(&self.watched)
-            .insert(wd, Watched { who: who.clone(), window: Instant::now(), events: 0 });
+        let (who, window) = (who.clone(), Instant::now());
+        lock(&self.watched).insert(wd, Watched { who, window, events: 0, written: true });
         true
     }
 
@@ -111,8 +114,10 @@ impl Watch {
             watched.remove(&wd);
             return;
         }
-        if name == b"outbound.db-journal" {
-            w.who.dirty();
+        match name {
+            b"outbound.db" => w.written = true,
+            b"outbound.db-journal" if std::mem::take(&mut w.written) => w.who.dirty(),
+            _ => {}
         }
     }
 }
