@@ -378,6 +378,12 @@ impl Policy {
         fine && self.declared(authority).any(|entry| entry.cidr.contains(&ip))
     }
 
+    /// Whether an `[[allow_private]]` entry is for this host and port.
+    #[must_use]
+    pub fn declares(&self, to: &Authority) -> bool {
+        self.declared(to).next().is_some()
+    }
+
     pub(crate) fn declared(&self, to: &Authority) -> impl Iterator<Item = &AllowPrivate> {
         self.private.iter().filter(|one| one.port == to.port && one.host.matches(&to.host))
     }

@@ -235,6 +235,9 @@ impl Course<'_> {
                 format!("{} {} is not open to a box at a model's API", parts.method, target.path());
             return Err(blocked("blocked_by_policy", None, &why));
         }
+        if matches!(decision.verdict, Verdict::Ask { first_use: true, .. }) {
+            self.vault.hold(may_use(self.session, self.place())).await?;
+        }
         let at = self.addresses().await?;
         if !self.route.to.tls
             && uses.any()
@@ -253,13 +256,10 @@ impl Course<'_> {
         if to_model {
             out = model::judge(&self.policy, &self.session.agent, &parts.headers, out).await?;
         }
-        if let Verdict::Ask { rule, first_use } = decision.verdict {
-            if first_use {
-                self.vault.hold(may_use(self.session, self.place())).await?;
-            }
-            if rule.is_some() || !first_use {
-                out = self.ask(&parts, &target, (&uses, rule), out).await?;
-            }
+        if let Verdict::Ask { rule, first_use } = decision.verdict
+            && (rule.is_some() || !first_use)
+        {
+            out = self.ask(&parts, &target, (&uses, rule), out).await?;
         }
         if to_model {
             self.budget(&target)?;

@@ -73,6 +73,7 @@ impl Resolver {
     ) -> Result<Vec<SocketAddr>, Refusal> {
         if let Host::Name(name) = &to.host
             && address::refused_name(name)
+            && !policy.declares(to)
         {
             let text = format!("{name} is a name of this machine or its network");
             return Err(Refusal::blocked("address_not_allowed", text));

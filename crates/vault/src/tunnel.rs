@@ -148,7 +148,11 @@ async fn admit(
         }
         vault.take(&decision.limits, session).await?;
     }
-    let at = vault.resolver.checked(&place, &policy).await?;
+    // A name is looked up when somebody said that the agent may go there, not before.
+    let at = match (&decision.verdict, decision.carry) {
+        (Verdict::Ask { .. }, Carry::Mitm) => Vec::new(),
+        _ => vault.resolver.checked(&place, &policy).await?,
+    };
     Ok((place, decision.carry, at))
 }
 

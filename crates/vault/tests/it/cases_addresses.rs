@@ -89,6 +89,26 @@ async fn s4_only_the_declared_pair() {
 }
 
 #[tokio::test]
+async fn s4_a_name_of_the_network_that_is_declared() {
+    let policy = "mode = \"open\"\n[[allow_private]]\nhost = \"nas.local\"\ncidr = \"127.0.0.1/32\"\nport = PORT";
+    let world = World::with(policy).await;
+    name(&world, "nas.local 127.0.0.1\nother.local 127.0.0.1");
+    assert_eq!(tunnel(&world, &world.place("nas.local")).await.status, 200);
+    tunnel(&world, &world.place("other.local")).await.is(403, "address_not_allowed");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn s5_no_name_is_looked_up_before_the_owner_was_asked() {
+    let world = World::with("mode = \"ask\"").await;
+    // Nobody knows it, and nobody finds out: the request would wait for the owner.
+    let answer = tunnel(&world, "data.in.a.name.test:443").await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(world.server.connections(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn s5_a_name_that_nobody_knows_is_an_answer() {
     let world = World::open().await;
     tunnel(&world, "nobody.test:443").await.is(502, "name_not_found");
