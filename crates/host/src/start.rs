@@ -39,6 +39,8 @@ pub struct HostOptions {
 /// A running host.
 pub struct Started {
     host: Arc<Host>,
+    /// What the way out tells; after a stop that is for the next host.
+    hears: tokio::task::JoinHandle<()>,
 }
 
 /// Starts everything; returns when messages are accepted and `ncl` is answered.
@@ -90,7 +92,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
     let h = host.clone();
     let decided = blocking(move || Ok(h.central.unsettled_approvals()?)).await?;
     tokio::spawn(crate::approvals::run(host.clone(), decided));
-    tokio::spawn(crate::egress::run(host.clone()));
+    let hears = tokio::spawn(crate::egress::run(host.clone()));
     tokio::spawn(strain::run(host.clone()));
     if crashed {
         tokio::spawn(due::recover(host.clone()));
@@ -107,7 +109,7 @@ pub async fn start(options: HostOptions) -> Result<Started, HostError> {
         tokio::spawn(channels::keep(host.clone(), def, start));
     }
     tokio::spawn(tidy(Arc::downgrade(&host)));
-    Ok(Started { host })
+    Ok(Started { host, hears })
 }
 
 /// Whoever stands in line for a box has files open: many tasks may be due at once.
@@ -208,6 +210,7 @@ impl Started {
     pub async fn stop(self, boxes: Boxes) {
         let host = self.host;
         host.stop.store(true, Ordering::Release);
+        self.hears.abort();
         if boxes == Boxes::Stop {
             let handles: Vec<_> = lock(&host.live).values().cloned().collect();
             handles.iter().for_each(|h| h.stop());

@@ -1,17 +1,21 @@
-//! The vault: the only process that knows a credential, and the only way out of a box.
+//! The vault: the only process that knows a secret, and the only way out of a box.
 //!
 //! ```text
-//! box: harness ─▶ 127.0.0.1:3128 (runner's relay) ─▶ /run/vault/proxy.sock ─▶ vault ─TLS─▶ model API
+//! box: anything ─▶ 127.0.0.1:3128 (runner's relay) ─▶ /run/vault/proxy.sock ─▶ vault ─TLS─▶ the world
 //! host ─ control socket, one JSON line per call ───────────────────────────────┘
 //! ```
 //!
 //! One socket per session: the socket is the identity. A request is parsed strictly, judged, stripped of
 //! whatever credential it carries, given the real one, and streamed on. What is not understood is refused
-//! with a reason. The vault never hands a credential to anyone but the upstream, not even to the host: no
+//! with a reason. The vault never hands a secret to anyone but the upstream, not even to the host: no
 //! call reads one back.
 //!
-//! Read next: [`supervisor`] for what the host uses, [`store`] for what a person sets; inside, `serve`
-//! (sessions), `head` (parsing), `proxy` (judging and rewriting), `upstream` (dialling).
+//! ```text
+//! front: head, identity ─▶ tunnel: TLS to the box ─▶ exchange, for each request:
+//!   guard, decide (policy), resolve ─▶ approvals ─▶ wallet, dynamic, inject ─▶ upstream ─▶ scan, meter, audit
+//! ```
+//!
+//! Read next: [`supervisor`] for what the host uses, [`serve`] for sessions, `exchange` for one request.
 
 pub mod approvals;
 pub mod audit;
