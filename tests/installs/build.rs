@@ -18,15 +18,25 @@ fn main() -> Result<()> {
         let named = text.split('`').filter(|code| code.starts_with("&nanoclaw_channel_"));
         lines.extend(named.map(|line| format!("    {line}\n")));
     }
-    for file in fs::read_dir(source)? {
+    copy(&source, Path::new(&out), &lines)
+}
+
+fn copy(from: &Path, to: &Path, lines: &str) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for file in fs::read_dir(from)? {
         let file = file?;
+        let (path, copied) = (file.path(), to.join(file.file_name()));
+        if file.file_type()?.is_dir() {
+            copy(&path, &copied, lines)?;
+            continue;
+        }
         // Words about a module may not stand where the file is included.
-        let mut text = fs::read_to_string(file.path())?.replace("//!", "//");
+        let mut text = fs::read_to_string(path)?.replace("//!", "//");
         if file.file_name() == "main.rs" {
             let (before, after) = text.split_once(LIST).ok_or_else(|| Error::other(LIST))?;
             text = format!("{before}{LIST}{lines}{after}");
         }
-        fs::write(Path::new(&out).join(file.file_name()), text)?;
+        fs::write(copied, text)?;
     }
     Ok(())
 }
