@@ -15,7 +15,7 @@
 //!   guard, decide (policy), resolve ─▶ approvals ─▶ wallet, dynamic, inject ─▶ upstream ─▶ scan, meter, audit
 //! ```
 //!
-//! Read next: [`supervisor`] for what the host uses, [`serve`] for sessions, `exchange` for one request.
+//! Read next: [`supervisor`] for what the host uses, [`serve()`] for sessions, `exchange` for one request.
 
 pub mod approvals;
 pub mod audit;
