@@ -67,6 +67,7 @@ pub(crate) struct Handle {
     nudged: AtomicBool,
     dirty: AtomicBool,
     polled: AtomicBool,
+    flooded: AtomicBool,
     stop: AtomicBool,
     rewind: AtomicBool,
     exit: Mutex<Option<Exit>>,
@@ -81,6 +82,7 @@ impl Handle {
             nudged: AtomicBool::new(false),
             dirty: AtomicBool::new(true),
             polled: AtomicBool::new(false),
+            flooded: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             rewind: AtomicBool::new(false),
             exit: Mutex::default(),
@@ -103,6 +105,12 @@ impl Handle {
     /// No more events will come for this box.
     pub(crate) fn poll_from_now_on(&self) {
         self.polled.store(true, Ordering::Release);
+        self.nudge();
+    }
+
+    /// Its box does nothing but change its folder.
+    pub(crate) fn flooded(&self) {
+        self.flooded.store(true, Ordering::Release);
         self.nudge();
     }
 
@@ -378,6 +386,9 @@ impl<'a> Live<'a> {
         let exit = lock(&self.handle.exit).take();
         if let Some(exit) = exit {
             self.ended(exit).await?;
+        }
+        if self.handle.flooded.swap(false, Ordering::AcqRel) && self.running.is_some() {
+            self.condemn("it changes its folder without end").await;
         }
         if self.condemned || self.quarantined().await?.is_some() {
             return self.stop_or_sleep().await;
