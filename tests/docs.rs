@@ -5,6 +5,7 @@
 //! taken from this workspace.
 
 mod channels;
+mod first;
 
 use anyhow::{Context as _, ensure};
 use nanoclaw_admin::parse::{Asked, parse};
@@ -43,6 +44,10 @@ fn runner() -> anyhow::Result<PathBuf> {
 struct Checkout {
     temp: tempfile::TempDir,
     path: String,
+    /// What isolates its agents; else it is as on a machine without an engine, whatever this one has.
+    driver: &'static str,
+    /// What the person who types has in the environment besides.
+    env: Vec<(&'static str, String)>,
 }
 
 impl Checkout {
@@ -64,7 +69,7 @@ impl Checkout {
         std::fs::write(&shim, CARGO)?;
         std::fs::set_permissions(&shim, PermissionsExt::from_mode(0o755))?;
         let path = format!("{}:{}", root.join("shims").display(), std::env::var("PATH")?);
-        Ok(Self { temp, path })
+        Ok(Self { temp, path, driver: "bubblewrap", env: Vec::new() })
     }
 
     /// Types a line; returns what it printed.
@@ -80,10 +85,9 @@ impl Checkout {
         ] {
             command.env_remove(name);
         }
-        // As it is on a machine without an engine, whatever this one has.
-        command.env("NANOCLAW_DRIVER", "bubblewrap").env("PATH", &self.path);
+        command.env("NANOCLAW_DRIVER", self.driver).env("PATH", &self.path);
         command.env("CARGO_TARGET_DIR", self.temp.path().join("target"));
-        command.env("REAL_CARGO", env!("CARGO"));
+        command.env("REAL_CARGO", env!("CARGO")).envs(self.env.iter().cloned());
         command.stdin(Stdio::null()).kill_on_drop(true);
         let done = tokio::time::timeout(PATIENCE, command.output())
             .await

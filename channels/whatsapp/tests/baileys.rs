@@ -22,7 +22,7 @@ use nanoclaw_conformance::Peer as _;
 use nanoclaw_conformance::record::{Heard, Recorder};
 use peer::server::Server;
 use peer::{AGENT, GROUP, WhatsApp};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Stdio;
@@ -33,6 +33,9 @@ use tokio::sync::Notify;
 use whatsapp_rust::buffa::Message as _;
 use whatsapp_rust::prelude::{Event, EventHandler, Jid, MessageExt as _, SendOptions, wa};
 use whatsapp_rust::wacore::download::Downloadable;
+use whatsapp_rust::wacore_binary::Node;
+use whatsapp_rust::wacore_binary::marshal::{marshal, unmarshal_ref};
+use whatsapp_rust::wacore_binary::node::{Attrs, NodeContent};
 
 const ANN: &str = "4915550001@s.whatsapp.net";
 
@@ -90,6 +93,55 @@ fn addresses_mean_the_same() -> Result<()> {
         let ours = jid.to_non_ad_string().replace("@c.us", "@s.whatsapp.net");
         assert_eq!(one["is"], json!(ours), "{jid}");
     }
+    Ok(())
+}
+
+/// A node as `baileys.mjs` shows it.
+fn plain(node: &Node) -> Value {
+    let attrs: Map<String, Value> =
+        node.attrs.iter().map(|(name, value)| (name.to_string(), json!(value.as_str()))).collect();
+    let mut plain = json!({ "tag": node.tag, "attrs": attrs });
+    let content = match &node.content {
+        None => return plain,
+        Some(NodeContent::Bytes(bytes)) => json!({ "hex": hex(bytes) }),
+        Some(NodeContent::String(text)) => json!({ "hex": hex(text.as_bytes()) }),
+        Some(NodeContent::Nodes(nodes)) => nodes.iter().map(self::plain).collect(),
+    };
+    plain["content"] = content;
+    plain
+}
+
+/// The other way round.
+fn node(plain: &Value) -> Node {
+    let mut attrs = Attrs::new();
+    for (name, value) in plain["attrs"].as_object().unwrap() {
+        attrs.push(name.clone(), value.as_str().unwrap());
+    }
+    let content = plain.get("content").map(|content| match content.as_array() {
+        Some(nodes) => NodeContent::Nodes(nodes.iter().map(node).collect()),
+        None => NodeContent::Bytes(unhex(&content["hex"])),
+    });
+    Node::new(plain["tag"].as_str().unwrap().to_owned(), attrs, content)
+}
+
+/// What Baileys puts on the wire is read here, and what is put on the wire here is read by Baileys.
+#[tokio::test]
+async fn nodes_on_the_wire_mean_the_same() -> Result<()> {
+    let theirs = theirs()?;
+    let (mut plains, mut ours) = (Vec::new(), Vec::new());
+    for one in theirs["nodes"].as_array().context("nodes")? {
+        let mut wanted = one.clone();
+        let bytes = unhex(&wanted.as_object_mut().context("a node")?.remove("hex").unwrap());
+        let (flags, bytes) = bytes.split_first().context("no bytes")?;
+        assert_eq!(*flags, 0, "it is not packed");
+        assert_eq!(plain(&unmarshal_ref(bytes)?.to_owned()), wanted);
+        ours.push(hex(&marshal(&node(&wanted))?));
+        plains.push(wanted);
+    }
+    ensure!(plains.len() >= 6, "too few nodes were compared");
+    let read = baileys("read", &json!({ "nodes": ours, "messages": [] })).await?;
+    let read: Value = serde_json::from_str(&read)?;
+    assert_eq!(read["nodes"], Value::Array(plains));
     Ok(())
 }
 
