@@ -4,11 +4,14 @@
 use crate::report::{Report, Target, percentile};
 use crate::world::{cpu, process};
 use anyhow::{Context as _, bail, ensure};
-use nanoclaw_policy::{AgentPattern, HostPattern};
+use nanoclaw_policy::{
+    AgentPattern, Asking, Authority, Bound, HostPattern, Policy, Target as Asked, Verdict,
+};
 use nanoclaw_secrets::{Binding, Grant, Inject, KeySource, Kind, NewSecret, Slot, Store, Value};
-use nanoclaw_vault::{AgentNames, Supervisor, SupervisorConfig};
+use nanoclaw_vault::{AgentNames, Resolve, Resolved, ServeOptions, Supervisor, SupervisorConfig};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,16 +26,78 @@ const BODY: usize = 1024;
 const EVENT: &str = "data: {\"n\":1}\n\n";
 const PAUSE: Duration = Duration::from_millis(20);
 const HOST: &str = "127.0.0.1";
+/// Below which there are many hosts.
+const NAMES: &str = "hosts.example";
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 type Connection = Box<dyn Stream>;
 
+/// Hosts that are used until every cache is full, and then as many again.
+const HOSTS: usize = 5_000;
+const IDLE: Duration = Duration::from_secs(5);
+
 pub(crate) async fn run(report: &mut Report) -> anyhow::Result<()> {
-    let bed = Bed::new().await?;
+    decisions(report)?;
+    let bed = Bed::new(program()?.into_os_string(), "vault serve").await?;
     let done = bed.measure(report).await;
     bed.supervisor.stop().await;
+    done?;
+    let bed = Bed::new(std::env::current_exe()?.into_os_string(), "--vault").await?;
+    let done = bed.hosts(report).await;
+    bed.supervisor.stop().await;
     done
+}
+
+/// Every name is this machine.
+struct Here;
+
+impl Resolve for Here {
+    fn resolve(&self, _: &str) -> Resolved {
+        Box::pin(async { Ok(vec![std::net::Ipv4Addr::LOCALHOST.into()]) })
+    }
+}
+
+/// A vault as this program runs it itself.
+pub(crate) async fn serve() -> anyhow::Result<()> {
+    let data = std::env::var_os("NANOCLAW_DATA").context("NANOCLAW_DATA")?.into();
+    nanoclaw_vault::serve(ServeOptions { data, resolver: Some(Arc::new(Here)) }).await?;
+    Ok(())
+}
+
+/// A policy with a thousand rules: how long one decision takes.
+fn decisions(report: &mut Report) -> anyhow::Result<()> {
+    let mut text = String::from("[egress]\nmode = \"open\"\n");
+    for n in 0..1_000 {
+        text += &format!(
+            "[[rule]]\nname = \"r{n}\"\nmatch = {{ host = \"h{}.example.com\", method = [\"DELETE\"], \
+             path = \"/v1/things/{n}/**\" }}\naction = \"block\"\n",
+            n % 200
+        );
+    }
+    let policy = Policy::parse(&text).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let agent = AgentNames { id: "bench".into(), folder: "bench".into() };
+    let authority =
+        Authority::parse("h7.example.com:443", None).map_err(|e| anyhow::anyhow!("{e}"))?;
+    let target = Asked::parse("/v1/things/7/parts?page=2").map_err(|e| anyhow::anyhow!("{e}"))?;
+    let asking = Asking {
+        agent: &agent,
+        authority: &authority,
+        tls: true,
+        method: Some("GET"),
+        other_methods: &[],
+        target: Some(&target),
+        bound: Bound::Request,
+        remembered: None,
+    };
+    let n = u32::try_from(report.samples(20_000))?;
+    let began = Instant::now();
+    for _ in 0..n {
+        let decision = policy.decide(std::hint::black_box(&asking));
+        ensure!(matches!(decision.verdict, Verdict::Allow), "{decision:?}");
+    }
+    report.time("policy decision, 1,000 rules", began.elapsed() / n, Target::AtMost(0.02));
+    Ok(())
 }
 
 /// An upstream, and a vault whose one agent has a secret for it.
@@ -45,8 +110,10 @@ struct Bed {
 }
 
 impl Bed {
-    async fn new() -> anyhow::Result<Self> {
-        let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()])?;
+    /// `program` with these arguments is the vault.
+    async fn new(program: OsString, arguments: &str) -> anyhow::Result<Self> {
+        let names = vec![HOST.to_owned(), format!("*.{NAMES}")];
+        let made = rcgen::generate_simple_self_signed(names)?;
         let listener = TcpListener::bind((HOST, 0)).await?;
         let port = listener.local_addr()?.port();
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
@@ -60,14 +127,16 @@ impl Bed {
         std::fs::create_dir_all(data.join("vault"))?;
         std::fs::write(&roots, made.cert.pem())?;
         let policy = format!(
-            "[egress]\nports = [{port}]\n[[allow_private]]\nhost = \"{HOST}\"\ncidr = \"{HOST}/32\"\nport = {port}\n"
+            "[egress]\nports = [{port}]\nallow = [\"*.{NAMES}:{port}\"]\n\
+             [[allow_private]]\nhost = \"{HOST}\"\ncidr = \"{HOST}/32\"\nport = {port}\n\
+             [[allow_private]]\nhost = \"*.{NAMES}\"\ncidr = \"{HOST}/32\"\nport = {port}\n"
         );
         std::fs::write(data.join("vault/policy.toml"), policy)?;
         add_secret(&data, port)?;
-        let exe = nanoclaw_tests::rig::needed(program()?, "cargo build -p nanoclaw")?;
         let env = format!("SSL_CERT_FILE={}", roots.display());
         let here = format!("NANOCLAW_DATA={}", data.display());
-        let args = vec![env.into(), here.into(), exe.into(), "vault".into(), "serve".into()];
+        let mut args: Vec<OsString> = vec![env.into(), here.into(), program];
+        args.extend(arguments.split(' ').map(OsString::from));
         let supervisor =
             Supervisor::start(SupervisorConfig { exe: "/usr/bin/env".into(), args, data });
         let agent = AgentNames { id: "bench".into(), folder: "bench".into() };
@@ -79,15 +148,19 @@ impl Bed {
         let pid = self.supervisor.status().await?.pid.context("the vault runs")?;
         let pid = i32::try_from(pid)?;
         tokio::time::sleep(Duration::from_secs(1)).await;
+        let before = cpu(pid)?;
+        tokio::time::sleep(IDLE).await;
+        let share = cpu(pid)?.saturating_sub(before).as_secs_f64() / IDLE.as_secs_f64() * 100.0;
+        report.value("vault alone, CPU idle", share, "%", Target::AtMost(0.1));
         let idle = process(pid).context("the vault's memory")?.rss_mb;
         report.value("vault alone, RSS idle", idle, "MB", Target::AtMost(15.0));
-        let (mut direct, mut through) = (self.direct().await?, self.through().await?);
+        let (mut direct, mut through) = (self.direct().await?, self.through(HOST).await?);
         self.latency(report, &mut direct, &mut through).await?;
         self.events(report, &mut direct, &mut through).await?;
         let n = u32::try_from(report.samples(10_000))?;
         let (began, before) = (Instant::now(), cpu(pid)?);
         for _ in 0..n {
-            self.ask(&mut through, "/").await?;
+            self.ask(&mut through, HOST, "/").await?;
         }
         let (took, used) = (began.elapsed(), cpu(pid)?.saturating_sub(before));
         report.time("vault CPU per request", used / n, Target::AtMost(0.1));
@@ -102,6 +175,32 @@ impl Bed {
         self.revocation(report, &mut through).await
     }
 
+    /// What stays in memory of hosts that were used once.
+    async fn hosts(&self, report: &mut Report) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.supervisor.status().await?.pid.context("the vault runs")?)?;
+        let half = report.samples(HOSTS);
+        let mut rss = Vec::new();
+        let began = Instant::now();
+        for from in [0, half] {
+            for n in from..from + half {
+                let host = format!("h{n}.{NAMES}");
+                let mut open = self.through(&host).await?;
+                self.ask(&mut open, &host, "/").await?;
+            }
+            rss.push(process(pid).context("the vault's memory")?.rss_mb);
+        }
+        let each = began.elapsed() / u32::try_from(2 * half)?;
+        report.time("vault, new tunnel, leaf and request", each, Target::None);
+        report.value("vault RSS, 10,000 hosts", rss[1], "MB", Target::None);
+        report.value(
+            "vault RSS, the last 5,000 of them",
+            rss[1] - rss[0],
+            "MB",
+            Target::AtMost(1.0),
+        );
+        Ok(())
+    }
+
     async fn latency(
         &self,
         report: &mut Report,
@@ -110,7 +209,7 @@ impl Bed {
     ) -> anyhow::Result<()> {
         let (mut alone, mut ours) = (Vec::new(), Vec::new());
         for n in 0..report.samples(5_000) + 100 {
-            let (a, b) = (self.ask(direct, "/").await?, self.ask(through, "/").await?);
+            let (a, b) = (self.ask(direct, HOST, "/").await?, self.ask(through, HOST, "/").await?);
             if n >= 100 {
                 alone.push(a);
                 ours.push(b);
@@ -133,8 +232,8 @@ impl Bed {
     ) -> anyhow::Result<()> {
         let (mut alone, mut ours) = (Vec::new(), Vec::new());
         for _ in 0..report.samples(100) {
-            alone.push(self.ask(direct, "/events").await?);
-            ours.push(self.ask(through, "/events").await?);
+            alone.push(self.ask(direct, HOST, "/events").await?);
+            ours.push(self.ask(through, HOST, "/events").await?);
         }
         let added = percentile(&mut ours, 50).saturating_sub(percentile(&mut alone, 50));
         report.time("vault adds to the first event p50", added, Target::AtMost(0.3));
@@ -146,7 +245,7 @@ impl Bed {
         let store = Store::open(&self.dir.path().join("data/vault"), &KeySource::Auto)?;
         store.remove("bench")?;
         let began = Instant::now();
-        while self.ask(open, "/").await.is_ok() {
+        while self.ask(open, HOST, "/").await.is_ok() {
             ensure!(began.elapsed() < Duration::from_secs(10), "the secret is still used");
         }
         report.time("vault, a secret revoked to refused", began.elapsed(), Target::AtMost(1_000.0));
@@ -154,8 +253,8 @@ impl Bed {
     }
 
     /// One request; the time until the first piece of its body.
-    async fn ask(&self, on: &mut Connection, path: &str) -> anyhow::Result<Duration> {
-        let head = format!("GET {path} HTTP/1.1\r\nhost: {HOST}:{}\r\n\r\n", self.port);
+    async fn ask(&self, on: &mut Connection, host: &str, path: &str) -> anyhow::Result<Duration> {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: {host}:{}\r\n\r\n", self.port);
         let began = Instant::now();
         on.write_all(head.as_bytes()).await?;
         on.flush().await?;
@@ -176,25 +275,25 @@ impl Bed {
     async fn direct(&self) -> anyhow::Result<Connection> {
         let tcp = TcpStream::connect((HOST, self.port)).await?;
         tcp.set_nodelay(true)?;
-        tls(tcp, [self.upstream.clone()]).await
+        tls(HOST, tcp, [self.upstream.clone()]).await
     }
 
     /// As a box does: a tunnel through its socket, trusting the vault's certificate.
-    async fn through(&self) -> anyhow::Result<Connection> {
+    async fn through(&self, host: &str) -> anyhow::Result<Connection> {
         let mut stream = UnixStream::connect(self.grant.dir.join("proxy.sock")).await?;
         let proxy = self.grant.env.get("HTTPS_PROXY").map(String::as_str).unwrap_or_default();
         let user = proxy.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@'));
         let token = user.map(|(user, _)| user.rsplit(':').next().unwrap_or_default());
         let auth =
             token.map(|t| format!("proxy-authorization: Bearer {t}\r\n")).unwrap_or_default();
-        let to = format!("{HOST}:{}", self.port);
+        let to = format!("{host}:{}", self.port);
         let connect = format!("CONNECT {to} HTTP/1.1\r\nhost: {to}\r\n{auth}\r\n");
         stream.write_all(connect.as_bytes()).await?;
         let mut stream: Connection = Box::new(stream);
         let (head, _) = head_of(&mut stream).await?;
         ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
         let ca = CertificateDer::from_pem_file(self.grant.dir.join("ca.pem"));
-        tls(stream, [ca.map_err(|e| anyhow::anyhow!("ca.pem: {e}"))?]).await
+        tls(host, stream, [ca.map_err(|e| anyhow::anyhow!("ca.pem: {e}"))?]).await
     }
 }
 
@@ -218,7 +317,8 @@ fn add_secret(data: &Path, port: u16) -> anyhow::Result<()> {
 
 /// The program beside this one.
 fn program() -> anyhow::Result<PathBuf> {
-    Ok(std::env::current_exe()?.with_file_name("nanoclaw"))
+    let beside = std::env::current_exe()?.with_file_name("nanoclaw");
+    nanoclaw_tests::rig::needed(beside, "cargo build --release -p nanoclaw")
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -226,6 +326,7 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 }
 
 async fn tls(
+    host: &str,
     on: impl Stream + 'static,
     roots: [CertificateDer<'static>; 1],
 ) -> anyhow::Result<Connection> {
@@ -235,7 +336,7 @@ async fn tls(
         .with_safe_default_protocol_versions()?
         .with_root_certificates(store)
         .with_no_client_auth();
-    let name = ServerName::try_from(HOST)?;
+    let name = ServerName::try_from(host.to_owned())?;
     Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, on).await?))
 }
 

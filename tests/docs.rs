@@ -6,6 +6,7 @@
 
 mod channels;
 mod first;
+mod vault;
 
 use anyhow::{Context as _, ensure};
 use nanoclaw_admin::parse::{Asked, parse};
@@ -15,6 +16,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -74,6 +76,11 @@ impl Checkout {
 
     /// Types a line; returns what it printed.
     async fn types(&self, line: &str) -> anyhow::Result<String> {
+        self.types_in(line, "").await
+    }
+
+    /// Types a line, and then this.
+    async fn types_in(&self, line: &str, input: &str) -> anyhow::Result<String> {
         let mut command = Command::new("bash");
         command.args(["-euo", "pipefail", "-c", line]).current_dir(self.temp.path());
         for name in [
@@ -88,8 +95,13 @@ impl Checkout {
         command.env("NANOCLAW_DRIVER", self.driver).env("PATH", &self.path);
         command.env("CARGO_TARGET_DIR", self.temp.path().join("target"));
         command.env("REAL_CARGO", env!("CARGO")).envs(self.env.iter().cloned());
-        command.stdin(Stdio::null()).kill_on_drop(true);
-        let done = tokio::time::timeout(PATIENCE, command.output())
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // Who reads nothing may have ended already.
+            drop(stdin.write_all(input.as_bytes()).await);
+        }
+        let done = tokio::time::timeout(PATIENCE, child.wait_with_output())
             .await
             .with_context(|| format!("{line}: no end"))??;
         let (out, err) =

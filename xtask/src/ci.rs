@@ -44,7 +44,9 @@ pub(crate) fn ci(root: &Path) -> Result<()> {
 
 /// Builds what is measured for release, then runs the benchmark program with `args`.
 pub(crate) fn bench(root: &Path, args: &[String]) -> Result<()> {
-    cargo(root, &["build", "--release", "-p", "nanoclaw-tests", "-p", "nanoclaw-benches"], &[])?;
+    let built =
+        ["build", "--release", "-p", "nanoclaw", "-p", "nanoclaw-tests", "-p", "nanoclaw-benches"];
+    cargo(root, &built, &[])?;
     let target = format!("{}-unknown-linux-musl", std::env::consts::ARCH);
     let runner = ["build", "--profile", "runner", "-p", "nanoclaw-install-runner", "--target"];
     cargo(root, &[&runner[..], &[&target]].concat(), &[])?;

@@ -282,7 +282,7 @@ impl Central {
             if counted == 0 {
                 return Ok(Voted::Again);
             }
-            let status = if v.value == "reject" {
+            let status = if v.value.starts_with("reject") {
                 ApprovalStatus::Rejected
             } else {
                 let votes = "SELECT COUNT(*) FROM approval_votes WHERE approval_id = ?1";

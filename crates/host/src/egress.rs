@@ -176,7 +176,7 @@ pub(crate) async fn decided(
     id: String,
     until: i64,
 ) -> Result<Result<String, String>, HostError> {
-    let chosen = a.chosen.clone().filter(|_| !a.is_over());
+    let chosen = a.chosen.clone().filter(|c| !a.is_over() || c.starts_with("reject"));
     let decision = EgressDecision {
         id,
         answer: chosen.unwrap_or_else(|| "reject".into()),

@@ -15,20 +15,22 @@ mod book;
 mod bus;
 mod card;
 pub mod client;
-mod key;
 
 pub use book::Remembered;
 pub use bus::Bus;
 
 use crate::VaultError;
-use book::{Book, Found, Row};
+use crate::refusal::Refusal;
+use book::{Book, Row};
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
-use hmac::{Hmac, Mac as _};
 use http_body_util::BodyExt as _;
+use hyper::StatusCode;
 use hyper::body::Body;
+use ring::hmac;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -102,79 +104,51 @@ pub struct Request {
 }
 
 /// Why a request does not pass.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum No {
-    /// Its body is longer than what people are asked about.
+    #[error("a person must approve this request; its body is longer than {BODY_MAX} bytes")]
     TooLarge,
-    /// It did not arrive.
+    #[error("the body did not arrive: {0}")]
     Body(String),
-    /// Too much waits already.
+    #[error("too many requests wait for a person already; try again later")]
     Busy,
-    /// Nobody decided yet.
+    #[error("a person was asked about this request ({0}); send the same request again later")]
     Pending(String),
-    /// Somebody said no, for a reason that may be given.
+    /// For a reason that may be given.
+    #[error("{}", .0.as_ref().map_or_else(|| "a person said no to this request".to_owned(),
+        |why| format!("this request was not approved: {why}")))]
     Denied(Option<String>),
-    /// Nobody said anything.
+    #[error("nobody decided about this request in time; talk to the people in the chat")]
     Expired,
-    /// It was approved once, and that was used.
+    #[error("this request was approved once and has been sent; it is not sent again")]
     Used,
-    /// The book cannot be written.
+    #[error("requests cannot be approved now: {0}")]
     Broken(String),
 }
 
 impl No {
     /// Status, code and text of the refusal.
-    pub fn told(&self) -> (u16, &'static str, String) {
-        match self {
-            Self::TooLarge => (
-                413,
-                "too_large_for_approval",
-                format!(
-                    "a person must approve this request; its body is longer than {BODY_MAX} bytes"
-                ),
-            ),
-            Self::Body(why) => (400, "bad_request", format!("the body did not arrive: {why}")),
-            Self::Busy => (
-                429,
-                "too_many_requests",
-                "too many requests wait for a person already; try again later".into(),
-            ),
-            Self::Pending(id) => (
-                403,
-                "approval_pending",
-                format!(
-                    "a person was asked about this request ({id}); send the same request again later"
-                ),
-            ),
-            Self::Denied(None) => {
-                (403, "manual_approval_denied", "a person said no to this request".into())
-            }
-            Self::Denied(Some(why)) => {
-                (403, "manual_approval_denied", format!("this request was not approved: {why}"))
-            }
-            Self::Expired => (
-                403,
-                "manual_approval_expired",
-                "nobody decided about this request in time; talk to the people in the chat".into(),
-            ),
-            Self::Used => (
-                403,
-                "manual_approval_denied",
-                "this request was approved once and has been sent; it is not sent again".into(),
-            ),
-            Self::Broken(why) => {
-                (503, "approvals_unavailable", format!("requests cannot be approved now: {why}"))
-            }
-        }
+    pub fn told(&self) -> (StatusCode, &'static str, String) {
+        let (status, code) = match self {
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too_large_for_approval"),
+            Self::Body(_) => (StatusCode::BAD_REQUEST, "bad_request"),
+            Self::Busy => (StatusCode::TOO_MANY_REQUESTS, "too_many_requests"),
+            Self::Pending(_) => (StatusCode::FORBIDDEN, "approval_pending"),
+            Self::Denied(_) | Self::Used => (StatusCode::FORBIDDEN, "manual_approval_denied"),
+            Self::Expired => (StatusCode::FORBIDDEN, "manual_approval_expired"),
+            Self::Broken(_) => (StatusCode::SERVICE_UNAVAILABLE, "approvals_unavailable"),
+        };
+        (status, code, self.to_string())
     }
 
-    /// What the body of the refusal says beside that.
-    pub fn fields(&self) -> Vec<(&'static str, serde_json::Value)> {
+    pub(crate) fn refusal(&self) -> Refusal {
+        let (status, code, text) = self.told();
+        let refusal = Refusal::new(status, code, text);
         match self {
             Self::Pending(id) => {
-                vec![("id", id.as_str().into()), ("retry_after", RETRY_AFTER_SECONDS.into())]
+                refusal.with("id", id.as_str()).with("retry_after", RETRY_AFTER_SECONDS)
             }
-            _ => Vec::new(),
+            _ => refusal,
         }
     }
 }
@@ -184,7 +158,7 @@ impl No {
 pub struct Decision {
     /// Which.
     pub id: String,
-    /// The value of an option: `approve`, `endpoint` or `reject`.
+    /// The value of an option: `approve`, `endpoint`, `reject` or `reject:block`.
     pub answer: String,
     /// Who, for people.
     #[serde(default)]
@@ -214,25 +188,46 @@ pub struct Approvals {
     bus: Arc<Bus>,
     changed: watch::Sender<()>,
     /// Connections that wait, by row.
-    waiting: Mutex<BTreeMap<String, usize>>,
+    waiting: Arc<Counts>,
     /// Bytes that wait, by agent.
-    held: Mutex<BTreeMap<String, usize>>,
+    held: Arc<Counts>,
 }
 
-/// Bytes that count against what may wait.
-struct Lease {
-    approvals: Arc<Approvals>,
-    agent: String,
-    bytes: usize,
+type Counts = Mutex<BTreeMap<String, usize>>;
+
+/// So many of one name are counted as long as this lives.
+struct Share {
+    of: Arc<Counts>,
+    name: String,
+    n: usize,
 }
 
-impl Drop for Lease {
+impl Share {
+    fn new(of: &Arc<Counts>, name: &str) -> Self {
+        Self { of: Arc::clone(of), name: name.to_owned(), n: 0 }
+    }
+
+    /// Counts so many more, unless that were more than `own` of this name or `all` of all.
+    fn more(&mut self, n: usize, own: usize, all: usize) -> bool {
+        let mut counts = lock(&self.of);
+        let (has, have) =
+            (counts.get(&self.name).copied().unwrap_or(0), counts.values().sum::<usize>());
+        if has + n > own || have + n > all {
+            return false;
+        }
+        counts.insert(self.name.clone(), has + n);
+        self.n += n;
+        true
+    }
+}
+
+impl Drop for Share {
     fn drop(&mut self) {
-        let mut held = lock(&self.approvals.held);
-        if let Some(sum) = held.get_mut(&self.agent) {
-            *sum = sum.saturating_sub(self.bytes);
+        let mut counts = lock(&self.of);
+        if let Some(sum) = counts.get_mut(&self.name) {
+            *sum = sum.saturating_sub(self.n);
             if *sum == 0 {
-                held.remove(&self.agent);
+                counts.remove(&self.name);
             }
         }
     }
@@ -242,7 +237,7 @@ impl Drop for Lease {
 pub struct Collected {
     /// All of it.
     pub bytes: Bytes,
-    _lease: Lease,
+    _share: Share,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -250,12 +245,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Approvals {
-    /// Opens `held.db` in this directory with the key beside it. Blocks.
-    pub fn prepare(dir: &Path, bus: Arc<Bus>) -> Result<Arc<Self>, VaultError> {
-        Self::open(dir, key::of(dir)?, bus, system_clock())
-    }
-
     /// Opens `held.db` in this directory. The key seals what its rows show; with another key they are forgotten.
+    /// Blocks.
     pub fn open(
         dir: &Path,
         key: [u8; 32],
@@ -269,17 +260,18 @@ impl Approvals {
             clock,
             bus,
             changed: watch::Sender::new(()),
-            waiting: Mutex::default(),
-            held: Mutex::default(),
+            waiting: Arc::default(),
+            held: Arc::default(),
         });
-        let open = lock(&approvals.book).open_rows()?;
-        for row in open {
-            match approvals.unseal(&row.id, &row.event) {
-                Some(event) => approvals.bus.put(&row.id, event, Some(row.until_ms)),
+        let book = lock(&approvals.book);
+        for (id, event, until_ms) in book.open_rows().map_err(book::failed)? {
+            match approvals.unseal(&id, &event) {
+                Some(event) => approvals.bus.put(&id, event, Some(until_ms)),
                 // Nobody can be asked about what cannot be read.
-                None => lock(&approvals.book).forget(&row.id)?,
+                None => book.forget(&id).map_err(book::failed)?,
             }
         }
+        drop(book);
         Ok(approvals)
     }
 
@@ -289,7 +281,7 @@ impl Approvals {
         B: Body<Data = Bytes> + Unpin,
         B::Error: std::fmt::Display,
     {
-        let mut lease = Lease { approvals: Arc::clone(self), agent: agent.to_owned(), bytes: 0 };
+        let mut share = Share::new(&self.held, agent);
         if body.size_hint().lower() > BODY_MAX as u64 {
             return Err(No::TooLarge);
         }
@@ -307,22 +299,12 @@ impl Approvals {
             if bytes.len() + data.len() > BODY_MAX {
                 return Err(No::TooLarge);
             }
-            self.lease(&mut lease, data.len())?;
+            if !share.more(data.len(), HELD_MAX, ALL_HELD_MAX) {
+                return Err(No::Busy);
+            }
             bytes.extend_from_slice(&data);
         }
-        Ok(Collected { bytes: bytes.into(), _lease: lease })
-    }
-
-    fn lease(&self, lease: &mut Lease, more: usize) -> Result<(), No> {
-        let mut held = lock(&self.held);
-        let all: usize = held.values().sum();
-        let own = held.get(&lease.agent).copied().unwrap_or(0);
-        if own + more > HELD_MAX || all + more > ALL_HELD_MAX {
-            return Err(No::Busy);
-        }
-        held.insert(lease.agent.clone(), own + more);
-        lease.bytes += more;
-        Ok(())
+        Ok(Collected { bytes: bytes.into(), _share: share })
     }
 
     /// Lets a request through that somebody approves, holding it meanwhile. Dropped, it waits for a retry.
@@ -334,15 +316,13 @@ impl Approvals {
             Ok(()) => return Ok(()),
             Err(id) => id,
         };
-        let _waits = Waits::new(self, &id);
+        let mut waits = Share::new(&self.waiting, &id);
+        waits.more(1, usize::MAX, usize::MAX);
         loop {
             let (me, its) = (Arc::clone(self), id.clone());
-            match blocking(move || me.take(&its)).await? {
-                Found::Passes => return Ok(()),
-                Found::Waits => {}
-                Found::Denied(why) => return Err(No::Denied(why)),
-                Found::Expired => return Err(No::Expired),
-                Found::Used => return Err(No::Used),
+            // ● A yes is used up by this.
+            if blocking(move || lock(&me.book).take(&its, (me.clock)())).await? {
+                return Ok(());
             }
             match timeout_at(end, changed.changed()).await {
                 Ok(Ok(())) => {}
@@ -357,7 +337,9 @@ impl Approvals {
         let now = (self.clock)();
         let (print, endpoint) = (self.fingerprint(asked), self.endpoint(asked));
         let book = lock(&self.book);
-        self.sweep(&book, now)?;
+        for id in book.expire(now)? {
+            self.bus.remove(&id);
+        }
         if let Some(endpoint) = &endpoint
             && book.is_granted(endpoint, now)?
         {
@@ -391,26 +373,14 @@ impl Approvals {
         Ok(Err(id))
     }
 
-    /// ● What became of a row; a yes is used up by this. Blocks.
-    fn take(&self, id: &str) -> Result<Found, No> {
-        Ok(lock(&self.book).take(id, (self.clock)())?)
-    }
-
-    fn sweep(&self, book: &Book, now: i64) -> Result<(), No> {
-        for id in book.expire(now)? {
-            self.bus.remove(&id);
-        }
-        Ok(())
-    }
-
     /// ● Somebody decided; the first decision counts. Blocks.
     pub fn decide(&self, d: &Decision) -> Result<Decided, VaultError> {
-        if !["approve", "endpoint", "reject"].contains(&d.answer.as_str()) {
+        if !["approve", "endpoint", "reject", "reject:block"].contains(&d.answer.as_str()) {
             return Err(VaultError::Refused(format!("{:?} is no answer", d.answer)));
         }
         let now = (self.clock)();
-        let counts = lock(&self.book).decide(d, now, now + DECIDE_WITHIN_MS)?;
-        if !counts {
+        let counts = lock(&self.book).decide(d, now, now + DECIDE_WITHIN_MS);
+        if !counts.map_err(book::failed)? {
             return Ok(Decided::Before);
         }
         self.bus.remove(&d.id);
@@ -425,6 +395,17 @@ impl Approvals {
             tracing::error!("what was remembered cannot be read: {e}");
             None
         })
+    }
+
+    /// What became of an agent's request, for that agent. Blocks.
+    pub(crate) fn told_of(&self, id: &str, agent: &str) -> Result<Option<Value>, No> {
+        let found = lock(&self.book).state(id, agent)?;
+        let told = |(state, until_ms, requests): (String, i64, i64)| {
+            let over = matches!(&*state, "pending" | "approved") && until_ms <= (self.clock)();
+            let state = if over { "expired" } else { &state };
+            json!({ "id": id, "state": state, "until": until_ms, "requests": requests })
+        };
+        Ok(found.map(told))
     }
 
     /// Covers everything that makes a request the same one.
@@ -460,17 +441,14 @@ impl Approvals {
     }
 
     fn mac<'a>(&self, what: &'a [u8], parts: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
-        let mut mac = Sha256::new_with_prefix([]);
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.key));
         for part in std::iter::once(what).chain(parts) {
-            mac.update((part.len() as u64).to_be_bytes());
+            mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
         }
-        let digest = mac.finalize();
-        match <Hmac<Sha256> as hmac::Mac>::new_from_slice(&self.key) {
-            Ok(keyed) => keyed.chain_update(digest).finalize().into_bytes().into(),
-            // HMAC takes keys of every length.
-            Err(_) => digest.into(),
-        }
+        let mut out = [0; 32];
+        out.copy_from_slice(mac.sign().as_ref());
+        out
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
@@ -485,7 +463,7 @@ impl Approvals {
         Ok([&nonce[..], &sealed].concat())
     }
 
-    fn unseal(&self, id: &str, sealed: &[u8]) -> Option<serde_json::Value> {
+    fn unseal(&self, id: &str, sealed: &[u8]) -> Option<Value> {
         let (nonce, rest) = sealed.split_at_checked(24)?;
         let payload = Payload { msg: rest, aad: id.as_bytes() };
         let text = self.cipher().decrypt(XNonce::from_slice(nonce), payload).ok()?;
@@ -493,35 +471,13 @@ impl Approvals {
     }
 }
 
-impl From<VaultError> for No {
-    fn from(e: VaultError) -> Self {
+impl From<rusqlite::Error> for No {
+    fn from(e: rusqlite::Error) -> Self {
         Self::Broken(e.to_string())
     }
 }
 
-/// A connection that waits for a row.
-struct Waits<'a>(&'a Approvals, String);
-
-impl<'a> Waits<'a> {
-    fn new(approvals: &'a Approvals, id: &str) -> Self {
-        *lock(&approvals.waiting).entry(id.to_owned()).or_default() += 1;
-        Self(approvals, id.to_owned())
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        let mut waiting = lock(&self.0.waiting);
-        if let Some(n) = waiting.get_mut(&self.1) {
-            *n -= 1;
-            if *n == 0 {
-                waiting.remove(&self.1);
-            }
-        }
-    }
-}
-
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, No> + Send + 'static,
 ) -> Result<T, No> {
     match tokio::task::spawn_blocking(work).await {

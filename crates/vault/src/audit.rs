@@ -6,27 +6,26 @@
 //!
 //! A place in the queue is taken before a request goes on, so a record is never lost for want of room; when the
 //! file cannot be written for [`PATIENCE`], requests that need a secret are refused. A row holds no value of a
-//! secret and no body. Lost when the vault is killed: the rows of requests that were running.
+//! secret and no body. Lost when the vault is killed: the rows of requests
+//! that were running or ended in the last [`GATHER`].
 //!
 //! Read next: `log` for the file and its chain, [`crate::meter`] for tokens and money, which live in the same file.
 
 mod log;
 mod mask;
 
+pub(crate) use log::day;
 pub use log::{Anchor, Checked, Reader, Row};
 pub use log::{Log, Spent};
+pub(crate) use mask::looks_secret;
 pub use mask::masked;
 
 use crate::VaultError;
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Display;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -35,6 +34,7 @@ pub const FILE: &str = "audit.db";
 const QUEUE: usize = 10_000;
 /// Rows in one transaction.
 const BATCH: usize = 512;
+const GATHER: Duration = Duration::from_millis(10);
 const RETRY: Duration = Duration::from_secs(1);
 /// How long the file may fail before secrets are no longer used.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -125,7 +125,6 @@ fn is_zero<N: Default + PartialEq>(n: &N) -> bool {
 pub enum Note {
     Entry(Box<Entry>),
     Spent(Spent),
-    Raised(String),
 }
 
 type Stamped = (Timestamp, Note);
@@ -191,19 +190,9 @@ impl Audit {
         self.begin(entry).await.map(drop)
     }
 
-    /// Notes what an answer took.
+    /// Notes what an answer took. It is over already, so it waits for its place on its own.
     pub(crate) fn spent(&self, spent: Spent) {
-        self.later(Note::Spent(spent));
-    }
-
-    /// Notes that a budget was raised.
-    pub(crate) fn raised(&self, key: String) {
-        self.later(Note::Raised(key));
-    }
-
-    /// What is over already waits for its place on its own.
-    fn later(&self, note: Note) {
-        let (queue, note) = (self.queue.clone(), ((self.now)(), note));
+        let (queue, note) = (self.queue.clone(), ((self.now)(), Note::Spent(spent)));
         if let Err(mpsc::error::TrySendError::Full(note)) = queue.try_send(note) {
             tokio::spawn(async move { queue.send(note).await });
         }
@@ -243,63 +232,6 @@ fn micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
-/// An answer's body with the record of its exchange, which ends with it.
-pub struct Recorded<B> {
-    body: B,
-    record: Record,
-    finish: Option<Finish>,
-}
-
-type Finish = Box<dyn FnOnce(&mut Entry) + Send + Sync>;
-
-impl<B> Recorded<B> {
-    /// `finish` fills in at the end what is known only then.
-    pub fn new(
-        body: B,
-        record: Record,
-        finish: impl FnOnce(&mut Entry) + Send + Sync + 'static,
-    ) -> Self {
-        Self { body, record, finish: Some(Box::new(finish)) }
-    }
-}
-
-impl<B> Drop for Recorded<B> {
-    fn drop(&mut self) {
-        if let Some(finish) = self.finish.take() {
-            finish(&mut self.record.entry);
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes, Error: Display> + Unpin> Body for Recorded<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let next = Pin::new(&mut self.body).poll_frame(cx);
-        let entry = &mut self.record.entry;
-        match &next {
-            Poll::Ready(Some(Ok(frame))) => {
-                entry.down += frame.data_ref().map_or(0, |data| data.len() as u64);
-            }
-            Poll::Ready(Some(Err(e))) => entry.error = Some(e.to_string()),
-            Poll::Ready(None) | Poll::Pending => {}
-        }
-        next
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// The thread that owns the file.
 struct Writer<A> {
     log: Log,
@@ -314,6 +246,13 @@ impl<A: Fn(&Anchor)> Writer<A> {
         let mut batch = Vec::new();
         let mut upkeep: Option<Instant> = None;
         while self.notes.blocking_recv_many(&mut batch, BATCH) > 0 {
+            // To write many costs what it costs to write one.
+            std::thread::sleep(GATHER);
+            while batch.len() < BATCH
+                && let Ok(more) = self.notes.try_recv()
+            {
+                batch.push(more);
+            }
             self.keep(&batch);
             batch.clear();
             if upkeep.is_none_or(|last| last.elapsed() >= UPKEEP) {

@@ -128,17 +128,8 @@ impl Dynamic {
     }
 
     /// A value in place of one that the upstream refused; made at most once for each.
-    #[cfg(test)]
-    async fn after_refusal(&self, bound: &Bound, old: &Value) -> Result<Value, Problem> {
+    pub(crate) async fn after_refusal(&self, bound: &Bound, old: &Value) -> Result<Value, Problem> {
         self.current(&bound.into(), Some(old)).await
-    }
-
-    /// The upstream refused what it was sent last: makes a new one, if that one is not from a moment ago.
-    pub(crate) async fn distrust(&self, bound: &Bound) -> Result<(), Problem> {
-        let source = bound.into();
-        let Some(state) = self.kept(&source).await? else { return Ok(()) };
-        let old = Value::new(state.access.clone());
-        self.current(&source, Some(&old)).await.map(drop)
     }
 
     fn flight(&self, source: &Source) -> Flight {

@@ -11,15 +11,16 @@
 mod headers;
 
 use crate::approvals::{self, Asked};
-use crate::audit::{Entry, Record, Recorded, masked};
-use crate::flow::{Flow, Limits, Stopped};
+use crate::audit::{Entry, Record, masked};
+use crate::flow::{Flow, Limits, Noted, Stopped};
 use crate::guard::Judgement;
 use crate::head::{self, BODY_MAX};
 use crate::inject::{self, Uses};
 use crate::live::Revoked;
+use crate::meter::OverBudget;
 use crate::refusal::{DRAIN_TIMEOUT, Refusal};
-use crate::scan::{Cut, Guarded, Leak, Needles, Scrub, scannable};
-use crate::serve::{Session, Vault, no};
+use crate::scan::{Cut, Guarded, Leak, Scrub, scannable};
+use crate::serve::{Session, Vault};
 use crate::upstream::{SendError, To, Whole};
 use crate::{Answer, Body, BoxError, full, model};
 use http_body_util::{BodyExt as _, Limited};
@@ -31,6 +32,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use nanoclaw_policy::{
     Asking, Authority, BadTarget, Bound, Decision, METHOD_HEADERS, Policy, Target, Verdict, address,
 };
+use nanoclaw_secrets::Value;
 use std::error::Error;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -90,6 +92,8 @@ pub(crate) struct Course<'a> {
     pub(crate) route: &'a Route,
     pub(crate) policy: Arc<Policy>,
     pub(crate) record: Record,
+    /// What was put in, in the order of the uses.
+    given: Vec<Arc<Value>>,
     /// Bytes that the box sent.
     sent: Arc<AtomicU64>,
 }
@@ -113,21 +117,20 @@ pub(crate) async fn serve(
         Ok(record) => record,
         Err(e) => return Refusal::unavailable("audit_unavailable", e.to_string()).answer(&id),
     };
-    let mut course =
-        Course { vault, session, route, policy: vault.policy(), record, sent: Arc::default() };
+    let mut course = Course {
+        vault,
+        session,
+        route,
+        policy: vault.policy(),
+        record,
+        given: Vec::new(),
+        sent: Arc::default(),
+    };
     let mut body = Some(body);
     match course.run(parts, &mut body, (upgrade, told)).await {
         Ok((answer, scrub)) => {
-            let sent = Arc::clone(&course.sent);
-            let record = course.record;
-            answer.map(|flow| {
-                let kept = flow.keeps(slot).keeps(busy).into_body();
-                let finish = move |entry: &mut Entry| {
-                    entry.up = sent.load(Ordering::Relaxed);
-                    entry.scrubbed = scrub.map_or(0, |scrub| scrub.finds());
-                };
-                Recorded::new(kept, record, finish).boxed_unsync()
-            })
+            let noted = Noted { sent: course.sent, record: course.record, scrub };
+            answer.map(|flow| flow.keeps(slot).keeps(busy).noted(noted).into_body())
         }
         Err(refusal) => {
             if let Some(body) = body {
@@ -179,10 +182,17 @@ pub(crate) fn may_use(session: &Session, place: &Authority) -> Asked {
     Asked { session, agent, rule: None, place: place.to_string(), request: None }
 }
 
-/// One line per request: who, what, outcome. Never a query, a header or a body.
+/// One line per request: who, what, outcome. Never a query, a header or a body. The audit log has it for good.
 pub(crate) fn log(session: &Session, method: &str, path: &str, status: StatusCode) {
     let status = status.as_u16();
-    tracing::info!(session = session.id, agent = session.agent.id, method, path, status, "request");
+    tracing::debug!(
+        session = session.id,
+        agent = session.agent.id,
+        method,
+        path,
+        status,
+        "request"
+    );
 }
 
 /// The box's side of what may become a WebSocket.
@@ -262,14 +272,20 @@ impl Course<'_> {
             out = self.ask(&parts, &target, (&uses, rule), out).await?;
         }
         if to_model {
-            self.budget(&target)?;
+            self.budget(&target).await?;
         }
         self.vault.take(&decision.limits, self.session).await?;
-        let scrub = self.credential(&uses, &mut parts, &target).await?;
+        let again = (parts.method.is_safe() && out.is_end_stream()).then(|| parts.clone());
+        let mut scrub = self.credential(&uses, &mut parts, &target).await?;
         let cut = self.vault.watch(self.session, self.place(), &uses);
-        let answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            uses.bound().for_each(|bound| self.vault.wallet.distrust(bound));
+        let mut answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && self.vault.wallet.renewed(&uses, &self.given, again.is_some()).await
+            && let Some(mut parts) = again
+        {
+            // Once: what is refused with a new token is refused.
+            scrub = self.credential(&uses, &mut parts, &target).await?;
+            answer = self.send(Request::from_parts(parts, crate::empty()), &at, &whole).await?;
         }
         let metered = to_model.then(|| target.path().to_owned());
         self.bring_back(answer, (uses, scrub, cut, metered), (socket, upgrade, told))
@@ -444,7 +460,7 @@ impl Course<'_> {
         body: Body,
     ) -> Result<Body, Refusal> {
         let (vault, agent) = (self.vault, &self.session.agent.id);
-        let collected = vault.approvals.collect(agent, body).await.map_err(|why| no(&why))?;
+        let collected = vault.approvals.collect(agent, body).await.map_err(|why| why.refusal())?;
         let kind = parts.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let request = approvals::Request {
             epoch: vault.epoch(),
@@ -462,18 +478,29 @@ impl Course<'_> {
         Ok(flow.keeps(collected).into_body())
     }
 
-    fn budget(&self, target: &Target) -> Result<(), Refusal> {
+    async fn budget(&self, target: &Target) -> Result<(), Refusal> {
         let (agent, vault) = (&self.session.agent, self.vault);
-        match vault.meter.check(&agent.id, target.path(), self.policy.budgets(agent)) {
+        let allowed = |key: &str| vault.approvals.remembered(&agent.id, key).unwrap_or_default();
+        let checked =
+            vault.meter.check(&agent.id, target.path(), self.policy.budgets(agent), allowed);
+        let over = match checked {
             Ok(notices) => {
                 notices.iter().for_each(|notice| vault.owner(&notice.key, &notice.text));
-                Ok(())
+                return Ok(());
             }
-            Err(over) => {
-                vault.owner(&over.notice.key, &over.notice.text);
-                Err(Refusal::blocked("over_budget", over.text))
+            Err(over) => over,
+        };
+        let OverBudget { text, notice, can_go_on } = over;
+        if !can_go_on {
+            vault.owner(&notice.key, &notice.text);
+        } else if vault.approvals.remembered(&agent.id, &notice.key).is_none() {
+            let asked = may_use(self.session, self.place());
+            let asked = Asked { place: notice.key, rule: Some(notice.text), ..asked };
+            if vault.hold(asked).await.is_ok() {
+                return Ok(());
             }
         }
+        Err(Refusal::blocked("over_budget", text))
     }
 
     /// Step 13: what was decided gets its secret, and the answer will not show it.
@@ -491,7 +518,13 @@ impl Course<'_> {
             let credential = self.vault.credential.get().ok().flatten();
             inject::model(&mut parts.headers, &*credential.ok_or_else(inject::no_credential)?)?;
         }
-        let (path, values) = inject::all(self.vault, uses, &mut parts.headers, target).await?;
+        let (path, given) = inject::all(self.vault, uses, &mut parts.headers, target).await?;
+        let sent: Vec<_> = { uses.bound() }
+            .zip(&given)
+            .filter(|(bound, _)| !bound.binding.no_echo)
+            .map(|(bound, value)| (Arc::clone(value), bound.dummy.clone()))
+            .collect();
+        self.given = given;
         self.record.entry.secrets = uses.names();
         let path = format!("{}{path}", self.route.prefix);
         parts.uri = path.parse().map_err(|_| head::bad("the request target cannot be written"))?;
@@ -499,13 +532,11 @@ impl Course<'_> {
         let host = HeaderValue::from_str(&host).map_err(|_| head::bad("no such host"))?;
         parts.headers.insert(HOST, host);
         parts.version = Version::HTTP_11;
-        if values.is_empty() {
+        if sent.is_empty() {
             return Ok(None);
         }
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        let pairs =
-            values.iter().map(|(value, dummy)| (value.expose().as_bytes(), dummy.as_bytes()));
-        Ok(Some(Scrub::new(Arc::new(Needles::new(pairs)))))
+        Ok(Some(Scrub::new(self.vault.wallet.needles(sent)?)))
     }
 
     /// Step 14.
@@ -570,14 +601,10 @@ impl Course<'_> {
                 (head, body.map_err(BoxError::from).boxed_unsync())
             }
         };
-        let body = match metered {
-            Some(path) => {
-                let who = (self.session.agent.id.clone(), self.session.id.clone());
-                let sent = self.sent.load(Ordering::Relaxed);
-                self.vault.meter.watch(body, who, &path, sent).boxed_unsync()
-            }
-            None => body,
-        };
+        let metered = metered.and_then(|path| {
+            let who = (self.session.agent.id.clone(), self.session.id.clone());
+            self.vault.meter.watch(who, &path, self.sent.load(Ordering::Relaxed))
+        });
         // A reason in the upstream's own words among them.
         head.extensions.clear();
         if let (Some(back), Some(told)) = (back, told) {
@@ -593,7 +620,7 @@ impl Course<'_> {
                 scrub.clone(),
             );
         }
-        let flow = Flow::new(body, limits, Arc::default()).cut_by(cut);
+        let flow = Flow::new(body, limits, Arc::default()).cut_by(cut).metered(metered);
         Ok((Response::from_parts(head, flow), scrub))
     }
 }

@@ -3,6 +3,9 @@
 //! Nothing is held: a piece that comes goes on. What has to happen when a body ends (whichever way) is kept in
 //! it and dropped with it. Read next: `exchange`.
 
+use crate::audit::Record;
+use crate::meter::Metered;
+use crate::scan::Scrub;
 use crate::{Body, BoxError};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -45,8 +48,18 @@ impl Limits {
         Self { bytes: u64::MAX, idle: Duration::from_secs(24 * 60 * 60), steady: false };
 }
 
+/// What is noted of an exchange when its answer ends, however it ends.
+pub(crate) struct Noted {
+    pub(crate) record: Record,
+    /// Bytes that the box sent.
+    pub(crate) sent: Arc<AtomicU64>,
+    pub(crate) scrub: Option<Scrub>,
+}
+
 pub(crate) struct Flow {
     inner: Body,
+    noted: Option<Noted>,
+    metered: Option<Metered>,
     limits: Limits,
     seen: Arc<AtomicU64>,
     whole: Option<Arc<AtomicBool>>,
@@ -60,7 +73,18 @@ pub(crate) struct Flow {
 impl Flow {
     pub(crate) fn new(inner: Body, limits: Limits, seen: Arc<AtomicU64>) -> Self {
         let timer = Box::pin(tokio::time::sleep(limits.idle));
-        Self { inner, limits, seen, whole: None, cut: None, timer, since: 0, _kept: Vec::new() }
+        Self {
+            inner,
+            noted: None,
+            metered: None,
+            limits,
+            seen,
+            whole: None,
+            cut: None,
+            timer,
+            since: 0,
+            _kept: Vec::new(),
+        }
     }
 
     /// Turns true when the body came to its end.
@@ -75,6 +99,16 @@ impl Flow {
         self
     }
 
+    pub(crate) fn noted(mut self, noted: Noted) -> Self {
+        self.noted = Some(noted);
+        self
+    }
+
+    pub(crate) fn metered(mut self, metered: Option<Metered>) -> Self {
+        self.metered = metered;
+        self
+    }
+
     pub(crate) fn keeps(mut self, what: impl Any + Send) -> Self {
         self._kept.push(Box::new(what));
         self
@@ -84,8 +118,39 @@ impl Flow {
         self.boxed_unsync()
     }
 
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(cut) = &mut self.cut
+            && let Poll::Ready(cut) = Pin::new(cut).poll(cx)
+        {
+            self.cut = None;
+            if cut.is_ok() {
+                return Poll::Ready(Some(Err(Stopped::Revoked.into())));
+            }
+        }
+        match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(match self.count(&frame) {
+                Ok(()) => Ok(frame),
+                Err(stopped) => Err(stopped.into()),
+            })),
+            Poll::Ready(end) => {
+                if let (None, Some(whole)) = (&end, &self.whole) {
+                    whole.store(true, Ordering::Release);
+                }
+                Poll::Ready(end)
+            }
+            Poll::Pending => match self.timer.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(Some(Err(Stopped::Idle(self.limits.idle).into()))),
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+
     fn count(&mut self, frame: &Frame<Bytes>) -> Result<(), Stopped> {
-        let more = frame.data_ref().map_or(0, |data| data.len() as u64);
+        let data = frame.data_ref().map_or(&b""[..], |data| data);
+        if let Some(metered) = &mut self.metered {
+            metered.push(data);
+        }
+        let more = data.len() as u64;
         let seen = self.seen.fetch_add(more, Ordering::Relaxed) + more;
         if seen > self.limits.bytes {
             return Err(Stopped::TooLong(self.limits.bytes));
@@ -98,6 +163,18 @@ impl Flow {
     }
 }
 
+impl Drop for Flow {
+    fn drop(&mut self) {
+        let tokens = self.metered.take().map_or(0, Metered::end);
+        if let Some(Noted { record, sent, scrub }) = &mut self.noted {
+            let entry = &mut record.entry;
+            (entry.up, entry.down) =
+                (sent.load(Ordering::Relaxed), self.seen.load(Ordering::Relaxed));
+            (entry.tokens, entry.scrubbed) = (tokens, scrub.as_ref().map_or(0, Scrub::finds));
+        }
+    }
+}
+
 impl hyper::body::Body for Flow {
     type Data = Bytes;
     type Error = BoxError;
@@ -106,31 +183,11 @@ impl hyper::body::Body for Flow {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        if let Some(cut) = &mut this.cut
-            && let Poll::Ready(cut) = Pin::new(cut).poll(cx)
-        {
-            this.cut = None;
-            if cut.is_ok() {
-                return Poll::Ready(Some(Err(Stopped::Revoked.into())));
-            }
+        let next = self.next(cx);
+        if let (Poll::Ready(Some(Err(e))), Some(noted)) = (&next, &mut self.noted) {
+            noted.record.entry.error = Some(e.to_string());
         }
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(match this.count(&frame) {
-                Ok(()) => Ok(frame),
-                Err(stopped) => Err(stopped.into()),
-            })),
-            Poll::Ready(end) => {
-                if let (None, Some(whole)) = (&end, &this.whole) {
-                    whole.store(true, Ordering::Release);
-                }
-                Poll::Ready(end)
-            }
-            Poll::Pending => match this.timer.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(Stopped::Idle(this.limits.idle).into()))),
-                Poll::Pending => Poll::Pending,
-            },
-        }
+        next
     }
 
     fn is_end_stream(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::refusal::Refusal;
 use crate::serve::{Session, Vault};
-use crate::{Answer, full, inject};
+use crate::{Answer, approvals, full, inject};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 pub(crate) const HOST: &str = "vault.internal";
+const APPROVALS: &str = "/v1/approvals/";
 
 /// Answers a question about the box itself.
 pub(crate) async fn answer(
@@ -25,9 +26,19 @@ pub(crate) async fn answer(
             let query = request.uri().query().unwrap_or_default();
             explain(vault, session, query).await
         }
+        (&Method::GET, path) if path.starts_with(APPROVALS) => {
+            let id = path.trim_start_matches(APPROVALS).to_owned();
+            let (approvals, agent) = (Arc::clone(&vault.approvals), session.agent.id.clone());
+            let told = approvals::blocking(move || approvals.told_of(&id, &agent)).await;
+            told.map_err(|no| no.refusal()).and_then(|told| {
+                told.ok_or_else(|| {
+                    Refusal::new(StatusCode::NOT_FOUND, "not_found", "you have no such request")
+                })
+            })
+        }
         _ => {
-            let text =
-                "there are GET /v1/whoami and GET /v1/explain?url=https://host/path&method=GET";
+            let text = "there are GET /v1/whoami, GET /v1/explain?url=https://host/path&method=GET and \
+                        GET /v1/approvals/ID";
             Err(Refusal::new(StatusCode::NOT_FOUND, "not_found", text))
         }
     };

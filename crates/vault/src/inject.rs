@@ -284,20 +284,18 @@ pub(crate) fn no_credential() -> Refusal {
     Refusal::new(StatusCode::UNAUTHORIZED, "authentication_error", text)
 }
 
-/// Every value goes in, just now.
+/// Every value goes in, just now; they are given back in the order of the uses.
 pub(crate) async fn all(
     vault: &crate::serve::Vault,
     uses: &Uses,
     headers: &mut HeaderMap,
     target: &Target,
-) -> Result<(String, Vec<(Arc<Value>, String)>), Refusal> {
+) -> Result<(String, Vec<Arc<Value>>), Refusal> {
     let (mut wire, mut values) = (target.wire().to_owned(), Vec::new());
     for (bound, one) in uses.each() {
         let value = vault.wallet.value(bound).await?;
         wire = put((bound, one.text.as_deref()), &value, headers, wire)?;
-        if !bound.binding.no_echo {
-            values.push((value, bound.dummy.clone()));
-        }
+        values.push(value);
     }
     // A value in a path can change what the path means only if it was stored without its rules.
     if wire.len() > head::HEAD_MAX {

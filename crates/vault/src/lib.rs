@@ -20,6 +20,7 @@
 pub mod approvals;
 pub mod audit;
 mod ca;
+mod changes;
 mod counted;
 pub mod dynamic;
 mod environment;
@@ -34,7 +35,7 @@ mod help;
 mod identity;
 mod inject;
 mod live;
-pub mod meter;
+mod meter;
 mod model;
 mod refusal;
 mod resolve;
@@ -52,6 +53,7 @@ pub mod ws;
 
 pub use approvals::client::Events;
 pub use approvals::{Decision, Remembered};
+pub use meter::Prices;
 pub use nanoclaw_policy::AgentNames;
 pub use resolve::{Answer as Resolved, Resolve};
 pub use serve::{ServeOptions, serve};

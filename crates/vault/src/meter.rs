@@ -18,17 +18,13 @@ mod prices;
 mod tap;
 
 pub use prices::Prices;
-pub use tap::Usage;
+use tap::Usage;
 
-use crate::audit::{Audit, Reader, Spent};
-use bytes::Bytes;
-use hyper::body::{Body, Frame, SizeHint};
-use jiff::Timestamp;
+use crate::audit::{Audit, Reader, Spent, day};
+use crate::dynamic::Notice;
 use nanoclaw_policy::{Budget, Period};
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use tap::Tap;
 
 /// Ends of paths whose answers say what they took.
@@ -39,28 +35,22 @@ const FREE: &str = "/count_tokens";
 /// Letters of a token, when nothing else is known.
 const TOKEN: u64 = 4;
 
-/// Something that the owner should hear once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    pub key: String,
-    pub text: String,
-}
-
 /// Nothing more is spent now.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text}")]
-pub struct OverBudget {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OverBudget {
     /// For the agent: what happened, and who can change it.
-    pub text: String,
-    /// For the owner; its key is what [`Meter::raise`] takes.
-    pub notice: Notice,
+    pub(crate) text: String,
+    /// For the owner.
+    pub(crate) notice: Notice,
+    /// Whether the owner can let it go on; what is then remembered is the notice's key.
+    pub(crate) can_go_on: bool,
 }
 
 /// What was spent in a day or a month.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Sum {
-    pub tokens: u64,
-    pub micro_usd: u64,
+struct Sum {
+    tokens: u64,
+    micro_usd: u64,
 }
 
 impl Sum {
@@ -70,16 +60,15 @@ impl Sum {
     }
 }
 
-/// The sums of all agents, by agent and "2026-11-23" or "2026-11", and how often each was raised.
+/// The sums of all agents, by agent and "2026-11-23" or "2026-11".
 #[derive(Default)]
 struct Sums {
     spent: HashMap<(String, String), Sum>,
-    raised: HashMap<String, u64>,
     day: String,
 }
 
 /// The meter of an install.
-pub struct Meter {
+pub(crate) struct Meter {
     audit: Audit,
     prices: Prices,
     sums: Mutex<Sums>,
@@ -87,37 +76,41 @@ pub struct Meter {
 
 impl Meter {
     /// Reads what was spent this month.
-    pub fn open(log: &Reader, audit: Audit, prices: Prices) -> rusqlite::Result<Self> {
-        let now = audit.now();
-        let mut sums = Sums::default();
-        for (day, spent) in log.spent_since(&month(now))? {
+    pub(crate) fn open(log: &Reader, audit: Audit, prices: Prices) -> rusqlite::Result<Self> {
+        let (today, mut sums) = (day(audit.now()), Sums::default());
+        for (day, spent) in log.spent_since(month(&today))? {
             sums.add(&day, &spent);
         }
-        sums.raised = log.raised_since(&month(now))?;
         Ok(Self { audit, prices, sums: Mutex::new(sums) })
     }
 
-    /// Whether this agent may call a model now, and what the owner should hear.
-    pub fn check<'a>(
+    /// Whether this agent may call a model now, and what the owner should hear. `allowed` tells whether the owner
+    /// let it go on, by the key of a refusal's notice: each yes is worth the limit once more.
+    pub(crate) fn check<'a>(
         &self,
         agent: &str,
         path: &str,
         budgets: impl Iterator<Item = &'a Budget>,
+        allowed: impl Fn(&str) -> bool,
     ) -> Result<Vec<Notice>, OverBudget> {
-        let (sums, now) = (self.sums(), self.audit.now());
+        let (sums, today) = (self.sums(), day(self.audit.now()));
         let mut notices = Vec::new();
         for budget in budgets {
             let period = match budget.per {
-                Period::Day => day(now),
-                Period::Month => month(now),
+                Period::Day => today.as_str(),
+                Period::Month => month(&today),
             };
-            let spent =
-                sums.spent.get(&(agent.to_owned(), period.clone())).copied().unwrap_or_default();
-            let key = format!("budget:{agent}:{period}");
-            let raised = sums.raised.get(&key).copied().unwrap_or_default();
-            if over(spent, budget.hard_usd, budget.hard_tokens, 1 + raised) {
-                return Err(refusal(agent, &period, key, spent));
+            let spent = sums.spent.get(&(agent.to_owned(), period.to_owned()));
+            let spent = spent.copied().unwrap_or_default();
+            let mut times = 1;
+            while over(spent, budget.hard_usd, budget.hard_tokens, times) {
+                let key = format!("budget for {period}, {times}");
+                if !allowed(&key) {
+                    return Err(refusal(agent, period, key, spent));
+                }
+                times += 1;
             }
+            let key = format!("budget:{agent}:{period}");
             let capped = budget.hard_usd.is_some() || budget.hard_tokens.is_some();
             if capped && !billed(path) && !path.ends_with(FREE) {
                 return Err(unmetered(agent, path, key));
@@ -134,25 +127,18 @@ impl Meter {
         Ok(notices)
     }
 
-    /// Lets an agent spend once more what its hard limit is: `key` is a refusal's.
-    pub fn raise(&self, key: &str) {
-        *self.sums().raised.entry(key.to_owned()).or_default() += 1;
-        self.audit.raised(key.to_owned());
-    }
-
-    /// An answer that is read on its way; `sent` is the size of the request.
-    pub fn watch<B>(
+    /// What reads an answer on its way; `sent` is the size of the request. Nothing, where answers do not say.
+    pub(crate) fn watch(
         self: &Arc<Self>,
-        body: B,
         who: (String, String),
         path: &str,
         sent: u64,
-    ) -> Metered<B> {
-        let tap = billed(path).then(Tap::default);
-        Metered { body, tap, meter: Arc::clone(self), who, sent }
+    ) -> Option<Metered> {
+        let metered = || Metered { tap: Tap::default(), meter: Arc::clone(self), who, sent };
+        billed(path).then(metered)
     }
 
-    fn count(&self, (agent, session): (String, String), tap: &Tap, sent: u64) {
+    fn count(&self, (agent, session): (String, String), tap: &Tap, sent: u64) -> i64 {
         let mut usage = tap.usage;
         if !usage.known {
             // Somebody who is not told what it took must not get it for nothing.
@@ -174,7 +160,9 @@ impl Meter {
             micro_usd: int(micro_usd),
         };
         self.sums().add(&day(self.audit.now()), &spent);
+        let tokens = spent.tokens();
         self.audit.spent(spent);
+        tokens
     }
 
     fn sums(&self) -> MutexGuard<'_, Sums> {
@@ -184,7 +172,7 @@ impl Meter {
 
 impl Sums {
     fn add(&mut self, day: &str, spent: &Spent) {
-        let month = day.get(..7).unwrap_or(day);
+        let month = month(day);
         if self.day.as_str() < day {
             day.clone_into(&mut self.day);
             self.spent.retain(|(_, period), _| period == month);
@@ -195,12 +183,8 @@ impl Sums {
     }
 }
 
-fn day(now: Timestamp) -> String {
-    now.strftime("%Y-%m-%d").to_string()
-}
-
-fn month(now: Timestamp) -> String {
-    now.strftime("%Y-%m").to_string()
+fn month(day: &str) -> &str {
+    day.get(..7).unwrap_or(day)
 }
 
 fn billed(path: &str) -> bool {
@@ -227,7 +211,7 @@ fn refusal(agent: &str, period: &str, key: String, spent: Sum) -> OverBudget {
         "{agent} has used up its budget for {period}: about {}. It cannot call a model until you let it.",
         show(spent)
     );
-    OverBudget { text, notice: Notice { key, text: owner } }
+    OverBudget { text, notice: Notice { key, text: owner }, can_go_on: true }
 }
 
 fn unmetered(agent: &str, path: &str, key: String) -> OverBudget {
@@ -238,49 +222,26 @@ fn unmetered(agent: &str, path: &str, key: String) -> OverBudget {
     let owner = format!(
         "{agent} has a budget and asked for {path}, whose cost cannot be metered; it was refused."
     );
-    OverBudget { text, notice: Notice { key: format!("{key}:unmetered"), text: owner } }
+    let notice = Notice { key: format!("{key}:unmetered"), text: owner };
+    OverBudget { text, notice, can_go_on: false }
 }
 
-/// An answer's body that is metered when it ends, however it ends.
-pub struct Metered<B> {
-    body: B,
-    tap: Option<Tap>,
+/// One answer that is read.
+pub(crate) struct Metered {
+    tap: Tap,
     meter: Arc<Meter>,
     who: (String, String),
     sent: u64,
 }
 
-impl<B> Drop for Metered<B> {
-    fn drop(&mut self) {
-        if let Some(tap) = self.tap.take() {
-            self.meter.count(std::mem::take(&mut self.who), &tap, self.sent);
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Metered<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let next = Pin::new(&mut self.body).poll_frame(cx);
-        if let (Poll::Ready(Some(Ok(frame))), Some(tap)) = (&next, &mut self.tap)
-            && let Some(data) = frame.data_ref()
-        {
-            tap.push(data);
-        }
-        next
+impl Metered {
+    pub(crate) fn push(&mut self, data: &[u8]) {
+        self.tap.push(data);
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+    /// Counts what it took; tells the tokens.
+    pub(crate) fn end(self) -> i64 {
+        self.meter.count(self.who, &self.tap, self.sent)
     }
 }
 

@@ -4,9 +4,10 @@
 //! credential. A session's connections are served up to a cap, the rest wait in the socket's queue, so a
 //! box can only hold up itself. Read next: `proxy` for one request, [`crate::supervisor`] for the caller.
 
-use crate::approvals::{self, Approvals, Bus, Decided, Decision, No};
+use crate::approvals::{self, Approvals, Bus, Decided, Decision};
 use crate::audit::{Audit, Entry, Reader};
 use crate::ca::{self, Ca};
+use crate::changes::{self, Changes};
 use crate::counted::Counted;
 use crate::help;
 use crate::identity::{self, Failures, Print};
@@ -17,7 +18,7 @@ use crate::refusal::Refusal;
 use crate::resolve::{Resolve, Resolver};
 use crate::rules::{self, Rules};
 use crate::store::{Cached, Kind, Store};
-use crate::unlock::{self, Passphrase};
+use crate::unlock::{Gate, Passphrase};
 use crate::upstream::{self, Dialer, Pool};
 use crate::wallet::Wallet;
 use crate::{SOCKET, VaultError, audit, dynamic, environment, front, socket};
@@ -44,11 +45,8 @@ pub(crate) const LINE_MAX: u64 = 64 << 10;
 pub(crate) const READY: &str = "ready";
 const CONNECTIONS_MAX: usize = 128;
 const IN_FLIGHT_MAX: usize = 64;
-/// How soon a change of the policy or of a secret is seen on what runs.
-const LOOK: Duration = Duration::from_millis(250);
-const LOOKS_PER_EXPIRY: u32 = 40;
 /// How often it is seen which secrets end soon.
-const LOOKS_PER_FORECAST: u32 = 1_200;
+const FORECAST: Duration = Duration::from_secs(300);
 /// Table and name of the sealed record of the certificate authority.
 const CA: &str = "ca";
 /// New connections of one session within [`WINDOW`]; what comes faster waits, so that neither the
@@ -177,34 +175,15 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     let (_lock, control) = take_over(&run)?;
     let mut lifeline = Lifeline::of_stdin().map_err(|e| VaultError::io("watching stdin", e))?;
     let secrets = Store::new(&options.data);
-    let store = Arc::new(blocking(move || secrets.open()).await?);
-    let (locked, mut late, mut kept) = (store.is_locked(), Vec::new(), Vec::new());
-    if locked {
-        announce().map_err(|e| VaultError::io("announcing readiness", e))?;
-        match unlock::wait(&store, &control, lifeline.ended()).await {
-            Some((asked, streams)) => (late, kept) = (asked, streams),
-            None => return Ok(()),
-        }
-    }
-    let vault = blocking(move || Vault::open(options, store)).await?;
-    if !locked {
-        announce().map_err(|e| VaultError::io("announcing readiness", e))?;
-    }
-    for ask in late {
-        if let Err(e) = vault.reply(ask).await {
-            tracing::warn!("opening what was asked for while the vault was locked: {e}");
-        }
-    }
+    let gate = Arc::new(Gate::new(options, blocking(move || secrets.open()).await?));
+    gate.open().await?;
+    announce().map_err(|e| VaultError::io("announcing readiness", e))?;
     let mut callers = JoinSet::new();
-    callers.spawn(look_after(Arc::clone(&vault)));
-    for stream in kept {
-        callers.spawn(converse(Arc::clone(&vault), stream));
-    }
     loop {
         tokio::select! {
             accepted = control.accept() => match accepted {
                 Ok((stream, _)) => {
-                    callers.spawn(converse(Arc::clone(&vault), stream));
+                    callers.spawn(converse(Arc::clone(&gate), stream));
                 }
                 Err(e) => {
                     tracing::warn!("control socket: {e}");
@@ -217,23 +196,22 @@ pub async fn serve(options: ServeOptions) -> Result<(), VaultError> {
     }
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, VaultError> + Send + 'static,
 ) -> Result<T, VaultError> {
     let done = tokio::task::spawn_blocking(f).await;
     done.map_err(|e| VaultError::Refused(e.to_string()))?
 }
 
-/// Sees within a moment what the owner changed: files and secrets have no other way to say so.
-async fn look_after(vault: Arc<Vault>) {
-    let mut known = vault.wallet.generation();
-    let mut beats = 0_u32;
+/// Sees within a moment what the owner changed.
+async fn look_after(vault: Arc<Vault>, changes: Changes) {
+    let (mut known, mut judged, mut forecasted) = (vault.wallet.generation(), Instant::now(), None);
     loop {
-        if beats.is_multiple_of(LOOKS_PER_FORECAST) {
+        if forecasted.is_none_or(|at: Instant| at.elapsed() >= FORECAST) {
+            forecasted = Some(Instant::now());
             forecast(&vault).await;
         }
-        tokio::time::sleep(LOOK).await;
-        beats += 1;
+        changes.next().await;
         let seen = Arc::clone(&vault);
         // It ends with the process.
         let wrong = tokio::task::spawn_blocking(move || seen.rules.refresh()).await;
@@ -241,9 +219,9 @@ async fn look_after(vault: Arc<Vault>) {
             vault.owner("policy", &wrong);
         }
         let now = vault.wallet.generation();
-        // Grants end by the clock as well.
-        if now != known || beats.is_multiple_of(LOOKS_PER_EXPIRY) {
-            known = now;
+        if now != known || judged.elapsed() >= changes::EVERY {
+            (known, judged) = (now, Instant::now());
+            vault.sessions().values().for_each(|open| open.session.pool.tidy());
             let tied = Arc::clone(&vault);
             let tied = tokio::task::spawn_blocking(move || tied.wallet.retie()).await;
             if let Ok(Err(e)) = tied {
@@ -273,14 +251,6 @@ fn harden() -> io::Result<()> {
     let most = files.maximum.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
     let more = Rlimit { current: Some(most), maximum: files.maximum };
     Ok(rustix::process::setrlimit(Resource::Nofile, more)?)
-}
-
-/// Why a person's leave is missing, for the agent.
-pub(crate) fn no(why: &No) -> Refusal {
-    let (status, code, text) = why.told();
-    let status = hyper::StatusCode::from_u16(status).unwrap_or(hyper::StatusCode::FORBIDDEN);
-    let refusal = Refusal::new(status, code, text);
-    why.fields().into_iter().fold(refusal, |refusal, (key, value)| refusal.with(key, value))
 }
 
 #[expect(
@@ -334,7 +304,7 @@ impl Lifeline {
 }
 
 /// Answers one caller, line by line, in order.
-async fn converse(vault: Arc<Vault>, stream: UnixStream) {
+async fn converse(gate: Arc<Gate>, stream: UnixStream) {
     let us = rustix::process::geteuid().as_raw();
     if !stream.peer_cred().is_ok_and(|peer| peer.uid() == us) {
         tracing::warn!("control socket: refused another user");
@@ -342,17 +312,20 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
     }
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
-    let mut line = Vec::new();
+    let mut line = zeroize::Zeroizing::new(Vec::new());
     loop {
         line.clear();
         match (&mut read).take(LINE_MAX).read_until(b'\n', &mut line).await {
             Ok(n) if n > 0 && line.ends_with(b"\n") => {}
             _ => return,
         }
-        let reply = match serde_json::from_slice::<Ask>(&line) {
+        let asked = serde_json::from_slice::<Ask>(&line);
+        if let (Ok(Ask::Watch), Some(vault)) = (&asked, gate.vault()) {
             // Ends when the host listens no more.
-            Ok(Ask::Watch) => return drop(vault.bus.stream(&mut read, &mut write).await),
-            Ok(ask) => vault.reply(ask).await.unwrap_or_else(|e| {
+            return drop(vault.bus.stream(&mut read, &mut write).await);
+        }
+        let reply = match asked {
+            Ok(ask) => gate.reply(ask).await.unwrap_or_else(|e| {
                 tracing::warn!("control: {e}");
                 Reply { error: Some(e.to_string()), ..Reply::default() }
             }),
@@ -367,21 +340,20 @@ async fn converse(vault: Arc<Vault>, stream: UnixStream) {
 }
 
 impl Vault {
-    /// Opens everything that outlives a process. Blocks.
-    fn open(
+    /// Opens everything that outlives a process. Blocks; needs a tokio runtime.
+    pub(crate) fn open(
         options: ServeOptions,
         store: Arc<nanoclaw_secrets::Store>,
     ) -> Result<Arc<Self>, VaultError> {
         let dir = options.data.join("vault");
         socket::make_dir(&dir, 0o700)
             .map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
-        let refused = |e: nanoclaw_secrets::SecretsError| VaultError::Refused(e.to_string());
         let wallet = Wallet::new(Arc::clone(&store));
         let now = clock();
-        let record = store.record(CA, CA).map_err(refused)?;
+        let record = store.record(CA, CA)?;
         let (ca, made) = Ca::open(record.as_deref().map(Vec::as_slice), now)?;
         if let Some(made) = made {
-            store.set_record(CA, CA, Some(&made)).map_err(refused)?;
+            store.set_record(CA, CA, Some(&made))?;
         }
         let roots = upstream::machine_roots();
         let public = dir.join("boxes");
@@ -400,21 +372,26 @@ impl Vault {
                 }
             },
         )?;
-        let bus = Arc::new(Bus::new(approvals::system_clock()));
+        let clock = approvals::system_clock();
+        let bus = Arc::new(Bus::new(Arc::clone(&clock)));
         let log = Reader::open(&dir.join(audit::FILE))
             .map_err(|e| VaultError::Refused(format!("audit.db: {e}")))?;
-        let prices = Prices::ours().map_err(|e| VaultError::Refused(format!("prices: {e}")))?;
+        let prices = Prices::of(&dir).unwrap_or_else(|e| {
+            bus.owner("prices", &format!("{e}; our own list is used"));
+            Prices::ours()
+        });
         let meter = Meter::open(&log, audit.clone(), prices);
         let meter = meter.map_err(|e| VaultError::Refused(format!("what was spent: {e}")))?;
         let base = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
-        Ok(Arc::new(Self {
+        let changes = Changes::of(&dir);
+        let vault = Arc::new(Self {
             credential: Cached::new(Arc::clone(&store)),
             dialer: Dialer::new(roots)?,
             resolver: Resolver::new(options.resolver),
             ca,
             token_key: wallet.key("token")?,
+            approvals: Approvals::open(&dir, wallet.key("held")?, Arc::clone(&bus), clock)?,
             wallet,
-            approvals: Approvals::prepare(&dir, Arc::clone(&bus))?,
             bus,
             meter: Arc::new(meter),
             audit,
@@ -425,7 +402,9 @@ impl Vault {
             public,
             ids: (base, AtomicU64::new(0)),
             sessions: Mutex::default(),
-        }))
+        });
+        tokio::spawn(look_after(Arc::clone(&vault), changes));
+        Ok(vault)
     }
 
     pub(crate) fn policy(&self) -> Arc<Policy> {
@@ -454,7 +433,7 @@ impl Vault {
 
     /// Waits for a person's word.
     pub(crate) async fn hold(&self, asked: approvals::Asked) -> Result<(), Refusal> {
-        self.approvals.hold(asked).await.map_err(|why| no(&why))
+        self.approvals.hold(asked).await.map_err(|why| why.refusal())
     }
 
     /// Changes with the policy.
@@ -496,55 +475,39 @@ impl Vault {
             .map(|open| open.session.id.clone())
     }
 
-    async fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
-        let (mut env, mut waiting, mut pending) = (BTreeMap::new(), false, Vec::new());
-        let mut why = Vec::new();
+    pub(crate) async fn reply(self: &Arc<Self>, ask: Ask) -> Result<Reply, VaultError> {
+        let (mut reply, vault) = (Reply::default(), Arc::clone(self));
         match ask {
             Ask::Open { session, agent, dir } => {
-                let vault = Arc::clone(self);
-                let opened =
-                    tokio::task::spawn_blocking(move || vault.open_session(session, agent, dir));
-                env = opened.await.map_err(|e| VaultError::Refused(e.to_string()))??;
+                reply.env = blocking(move || vault.open_session(session, agent, dir)).await?;
             }
             Ask::Close { session } => self.close(&session),
             Ask::Reload => {
                 self.credential.forget();
-                let vault = Arc::clone(self);
                 let read = move || vault.wallet.retie().map(|()| vault.rules.refresh());
-                let read = tokio::task::spawn_blocking(read).await;
-                let read = read.map_err(|e| VaultError::Refused(e.to_string()))?;
-                if let Some(wrong) = read? {
+                if let Some(wrong) = blocking(read).await? {
                     return Err(VaultError::Refused(wrong));
                 }
             }
-            Ask::Status | Ask::Watch => {}
+            Ask::Status | Ask::Watch | Ask::Unlock { .. } => {}
             Ask::Decide(decision) => {
-                let approvals = Arc::clone(&self.approvals);
-                let done = tokio::task::spawn_blocking(move || approvals.decide(&decision)).await;
-                let done = done.map_err(|e| VaultError::Refused(e.to_string()))??;
-                waiting = done == Decided::Now { waiting: true };
+                let done = blocking(move || vault.approvals.decide(&decision)).await?;
+                reply.waiting = done == Decided::Now { waiting: true };
             }
-            Ask::Pending => pending = self.bus.pending(),
+            Ask::Pending => reply.pending = self.bus.pending(),
             Ask::Explain { agent, method, url } => {
                 let told = help::explained(self, &agent, &method, &url).await;
-                why = told.map_err(VaultError::Refused)?.1;
+                reply.why = told.map_err(VaultError::Refused)?.1;
             }
-            Ask::Unlock { passphrase } => unlock::unlock(&self.wallet.store, passphrase).await?,
         }
         let credential = self.credential.get().unwrap_or_else(|e| {
             tracing::error!("the credential cannot be used: {e}");
             None
         });
-        Ok(Reply {
-            error: None,
-            credential: credential.map(|c| c.kind),
-            env,
-            sessions: self.sessions().len(),
-            requests: self.requests.load(Ordering::Relaxed),
-            waiting,
-            pending,
-            why,
-        })
+        reply.credential = credential.map(|c| c.kind);
+        reply.sessions = self.sessions().len();
+        reply.requests = self.requests.load(Ordering::Relaxed);
+        Ok(reply)
     }
 
     fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Open>> {

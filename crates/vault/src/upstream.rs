@@ -356,12 +356,12 @@ impl Pool {
             }
             let Some(idle) = pool.upgrade() else { return };
             put(&idle, Idle { to, peer, sender, since: Instant::now() });
-            drop(idle);
-            tokio::time::sleep(IDLE_TIMEOUT).await;
-            if let Some(idle) = pool.upgrade() {
-                sweep(&mut idle.lock().unwrap_or_else(PoisonError::into_inner));
-            }
         });
+    }
+
+    /// Ends connections that nobody used for a while.
+    pub(crate) fn tidy(&self) {
+        sweep(&mut self.idle.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 

@@ -5,8 +5,9 @@
 
 use crate::VaultError;
 use crate::dynamic::{self, Dynamic, Problem};
+use crate::inject::Uses;
 use crate::refusal::Refusal;
-use crate::scan::{Mark, Tripwire};
+use crate::scan::{Mark, Needles, Tripwire};
 use hyper::StatusCode;
 use nanoclaw_policy::{AgentNames, Authority};
 use nanoclaw_secrets::{Bound, SecretId, SecretInfo, SecretsError, Store, Value};
@@ -30,7 +31,11 @@ struct Seen {
     bound: HashMap<Place, Arc<Vec<Bound>>>,
     values: HashMap<(SecretId, u64), Arc<Value>>,
     logins: Option<Arc<Vec<SecretInfo>>>,
+    needles: Vec<(Sent, Arc<Needles>)>,
 }
+
+/// What was put into a request, each with its placeholder.
+type Sent = Vec<(Arc<Value>, String)>;
 
 /// What is in the store, for boxes.
 pub(crate) struct Wallet {
@@ -45,7 +50,8 @@ pub(crate) struct Wallet {
 impl Wallet {
     pub(crate) fn new(store: Arc<Store>) -> Self {
         let (bound, values) = (HashMap::new(), HashMap::new());
-        let seen = Seen { generation: 0, since: Instant::now(), bound, values, logins: None };
+        let (since, logins, needles) = (Instant::now(), None, Vec::new());
+        let seen = Seen { generation: 0, since, bound, values, logins, needles };
         let tripwire = Mutex::new(Arc::new(Tripwire::new([])));
         let dynamic = Arc::new(Dynamic::new(Arc::clone(&store)));
         let (seen, agents) = (Mutex::new(seen), Mutex::default());
@@ -62,6 +68,7 @@ impl Wallet {
             seen.bound.clear();
             seen.values.clear();
             seen.logins = None;
+            seen.needles.clear();
         }
         Ok(seen)
     }
@@ -119,6 +126,26 @@ impl Wallet {
         Ok(value)
     }
 
+    /// What looks for these in an answer. To make it takes longer than to send a request.
+    pub(crate) fn needles(&self, sent: Sent) -> Result<Arc<Needles>, Refusal> {
+        let mut seen = self.seen()?;
+        let same = |(known, _): &&(Sent, _)| {
+            let pairs = known.iter().zip(&sent);
+            known.len() == sent.len() && { pairs }
+                .all(|(a, b)| a.0.expose() == b.0.expose() && a.1 == b.1)
+        };
+        if let Some((_, needles)) = seen.needles.iter().find(same) {
+            return Ok(Arc::clone(needles));
+        }
+        let pairs = sent.iter().map(|(value, dummy)| (value.expose().as_bytes(), dummy.as_bytes()));
+        let needles = Arc::new(Needles::new(pairs));
+        if seen.needles.len() >= VALUES_MAX {
+            seen.needles.clear();
+        }
+        seen.needles.push((sent, Arc::clone(&needles)));
+        Ok(needles)
+    }
+
     /// What a token server would say, where that is a secret's own: no box ever talks to one of those.
     pub(crate) async fn played(
         &self,
@@ -144,16 +171,25 @@ impl Wallet {
         self.read(move |store| dynamic::answers(store, &agent, &at, &path)).await
     }
 
-    /// An upstream said 401: the next request has a new token, if one can be made.
-    pub(crate) fn distrust(&self, bound: &Bound) {
-        if bound.kind.is_dynamic() {
-            let (dynamic, bound) = (Arc::clone(&self.dynamic), bound.clone());
-            tokio::spawn(async move {
-                if let Err(e) = dynamic.distrust(&bound).await {
-                    tracing::warn!(secret = bound.name, "no new token: {e}");
-                }
-            });
+    /// An upstream said 401 to what was put in: whether there are new tokens by now. Who does not wait leaves
+    /// it to the background.
+    pub(crate) async fn renewed(&self, uses: &Uses, given: &[Arc<Value>], wait: bool) -> bool {
+        let old = uses.bound().cloned().zip(given.iter().cloned());
+        let old: Vec<_> = old.filter(|(bound, _)| bound.kind.is_dynamic()).collect();
+        if old.is_empty() {
+            return false;
         }
+        let dynamic = Arc::clone(&self.dynamic);
+        let renewing = tokio::spawn(async move {
+            for (bound, old) in &old {
+                if let Err(e) = dynamic.after_refusal(bound, old).await {
+                    tracing::warn!(secret = bound.name, "no new token: {e}");
+                    return false;
+                }
+            }
+            true
+        });
+        wait && renewing.await.unwrap_or(false)
     }
 
     /// The state of the store, for who wants to know when it changes.

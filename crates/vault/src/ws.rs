@@ -7,8 +7,6 @@
 
 use crate::scan::{Leak, Scrub, Tripwire, Watch, Window};
 use bytes::Bytes;
-use hyper::HeaderMap;
-use hyper::header::SEC_WEBSOCKET_EXTENSIONS;
 use std::io;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,11 +33,6 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
-
-/// Takes from an offer what would make frames unreadable to us; the same on an answer is not to be believed.
-pub fn strip_offer(headers: &mut HeaderMap) {
-    headers.remove(SEC_WEBSOCKET_EXTENSIONS);
-}
 
 /// How it ended.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -98,6 +98,9 @@ pub(crate) enum VaultCommand {
     /// The file that says what agents may reach
     #[command(subcommand)]
     Policy(crate::vault_policy::PolicyCommand),
+    /// What people answered about hosts
+    #[command(subcommand)]
+    Egress(crate::vault_policy::EgressCommand),
     /// What went through the vault
     #[command(subcommand)]
     Audit(crate::vault_audit::AuditCommand),
@@ -173,6 +176,7 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
         }
         VaultCommand::Explain(args) => return crate::vault_policy::explain(process, &args),
         VaultCommand::Policy(command) => return crate::vault_policy::policy(process, &command),
+        VaultCommand::Egress(command) => return crate::vault_policy::egress(process, &command),
         VaultCommand::Audit(command) => return crate::vault_audit::audit(process, command).await,
         VaultCommand::Usage(args) => return crate::vault_audit::usage(process, &args),
         VaultCommand::Status(args) => show::status(&store, &args)?,
@@ -277,7 +281,7 @@ fn end_of(day: jiff::civil::Date) -> anyhow::Result<i64> {
     Ok(next.timestamp().as_second())
 }
 
-fn day_of(seconds: i64) -> String {
+pub(crate) fn day_of(seconds: i64) -> String {
     let day = jiff::Timestamp::from_second(seconds);
     day.map_or_else(|_| seconds.to_string(), |day| day.strftime("%Y-%m-%d").to_string())
 }

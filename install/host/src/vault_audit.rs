@@ -6,6 +6,7 @@ use crate::vault_policy::names;
 use anyhow::Context as _;
 use nanoclaw_ops::prompt;
 use nanoclaw_secrets::{KeySource, Store, Value};
+use nanoclaw_vault::Prices;
 use nanoclaw_vault::audit::{self, Checked, Reader, Row, Spent};
 use serde_json::json;
 use std::io::Write as _;
@@ -166,7 +167,8 @@ pub(crate) fn usage(process: &Process, args: &UsageArgs) -> anyhow::Result<ExitC
             spent.calls
         ));
     }
-    print(&format!("about {} since {since}", dollars(total)));
+    let as_of = Prices::of(&folder(process))?.as_of;
+    print(&format!("about {} since {since}, by the prices of {as_of}", dollars(total)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,9 +1,11 @@
-//! `nanoclaw vault explain` and `nanoclaw vault policy`: what the owner's policy file says, before anybody asks.
+//! `nanoclaw vault explain`, `policy` and `egress`: what the owner's file says before anybody asks, and what was
+//! answered since.
 
 use crate::Process;
 use crate::commands::{complain, print};
 use anyhow::{Context as _, anyhow, bail};
 use nanoclaw_policy::{AgentNames, Asking, Bound, Policy, Verdict};
+use nanoclaw_vault::Remembered;
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -33,6 +35,52 @@ pub(crate) enum PolicyCommand {
     Show,
     /// Say where the file is
     Path,
+}
+
+#[derive(clap::Subcommand)]
+pub(crate) enum EgressCommand {
+    /// List what people answered about hosts that an agent used for the first time, and about budgets
+    List,
+    /// Forget an answer of an agent, or all of them: somebody is asked again
+    #[command(after_help = "Example:\n  nanoclaw vault egress forget andy api.example.com:443")]
+    Forget {
+        /// The agent: its folder, name or id
+        agent: String,
+        /// As the list shows it
+        place: Option<String>,
+    },
+}
+
+/// What was answered once and is kept.
+pub(crate) fn egress(process: &Process, command: &EgressCommand) -> anyhow::Result<ExitCode> {
+    let dir = process.config.data.join("vault");
+    match command {
+        EgressCommand::List => {
+            let agents = process.config.open_central()?.agents()?;
+            let all = Remembered::list(&dir)?;
+            if all.is_empty() {
+                print("nothing was answered yet");
+            }
+            for Remembered { agent, place, allowed, by, at_ms } in all {
+                let known = agents.iter().find(|one| one.id.as_str() == agent);
+                let name = known.map_or(agent.as_str(), |one| one.folder.as_str());
+                let answer = if allowed { "allowed" } else { "blocked" };
+                let day = super::credentials::day_of(at_ms / 1000);
+                print(&format!("{name}  {place}  {answer} by {by} on {day}"));
+            }
+        }
+        EgressCommand::Forget { agent, place } => {
+            // An agent that is gone has answers too.
+            let id = names(process, agent).map_or_else(|_| agent.clone(), |names| names.id);
+            let count = Remembered::forget(&dir, &id, place.as_deref())?;
+            if count == 0 {
+                complain("there is no such answer; see: nanoclaw vault egress list");
+                return Ok(ExitCode::FAILURE);
+            }
+            print(&format!("forgot {count}; a running vault asks again from the next request on"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Says what would happen to a request, and why.

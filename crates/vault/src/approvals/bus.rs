@@ -62,7 +62,7 @@ impl Bus {
         self.put(&key, event, None);
     }
 
-    /// Something that the owner has to do; told once per key, until it is [`Self::settled`].
+    /// Something that the owner has to do; told once a day per key.
     pub fn owner(&self, key: &str, text: &str) {
         let kept = format!("owner {key}");
         if self.was_told(&kept) {
@@ -74,11 +74,6 @@ impl Bus {
     fn was_told(&self, key: &str) -> bool {
         let since = (self.clock)() - TOLD_FOR_MS;
         lock(&self.kept).get(key).is_some_and(|k| k.at_ms > since)
-    }
-
-    /// It was done: should it come again, it is told again.
-    pub fn settled(&self, key: &str) {
-        self.remove(&format!("owner {key}"));
     }
 
     /// Requests that wait for a decision.

@@ -4,6 +4,7 @@
 //! counted.
 
 use super::{Asked, Request, hex};
+use crate::audit::looks_secret;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -14,26 +15,38 @@ const PREVIEW_CHARS: usize = 1200;
 const VALUE_CHARS: usize = 300;
 /// Fields of a body that are named one by one.
 const FIELDS_MAX: usize = 12;
-/// Parts of the names of query keys whose values are not shown.
-const SECRET_KEYS: [&str; 8] = ["token", "key", "secret", "sig", "password", "code", "auth", "jwt"];
 
 /// What the host is told.
 pub(super) fn event(id: &str, asked: &Asked, until_ms: i64) -> Value {
     let place = shown(&asked.place, VALUE_CHARS);
     let option = |value: &str, label: &str, selected: &str| json!({"value": value, "label": label, "selectedLabel": selected});
-    let (title, lines, options) = match &asked.request {
-        None => (
-            format!("First use of {place}"),
-            vec![format!("{place} was never used by this agent. The answer is remembered.")],
-            vec![option("approve", "Allow", "✅ Allowed"), option("reject", "Deny", "❌ Denied")],
+    let reject = option("reject", "Deny", "❌ Denied");
+    let (title, lines, options) = match (&asked.request, &asked.rule) {
+        (None, Some(why)) => (
+            "More than the budget".to_owned(),
+            vec![shown(why, PREVIEW_CHARS)],
+            vec![
+                option("approve", "As much again", "✅ Goes on"),
+                reject,
+                option("reject:block", "Not before the next", "❌ Not before the next"),
+            ],
         ),
-        Some(r) => (
+        (None, None) => (
+            format!("First use of {place}"),
+            vec![format!("{place} was never used by this agent. Allow and block are remembered.")],
+            vec![
+                option("approve", "Allow", "✅ Allowed"),
+                reject,
+                option("reject:block", "Deny and block", "❌ Blocked"),
+            ],
+        ),
+        (Some(r), _) => (
             format!("{} to {place}", shown(&r.method, 40)),
             lines(asked, r),
             vec![
                 option("approve", "Once", "✅ Approved once"),
                 option("endpoint", "15 min same endpoint", "✅ Approved for 15 min"),
-                option("reject", "Deny", "❌ Denied"),
+                reject,
             ],
         ),
     };
@@ -177,9 +190,7 @@ fn decoded(text: &str) -> String {
 /// A query without the values of keys that look like secrets.
 fn masked(query: &str) -> String {
     let one = |pair: &str| match pair.split_once('=') {
-        Some((key, _)) if SECRET_KEYS.iter().any(|s| key.to_ascii_lowercase().contains(s)) => {
-            format!("{key}=…")
-        }
+        Some((key, _)) if looks_secret(key) => format!("{key}=…"),
         _ => pair.to_owned(),
     };
     format!("?{}", query.split('&').map(one).collect::<Vec<_>>().join("&"))

@@ -5,12 +5,10 @@
 //! which is kept with the secrets. Old rows go from the front, and what they ended with is signed into `base`.
 
 use super::{Note, Stamped};
-use hmac::{Hmac, Mac as _};
 use jiff::{SignedDuration, Timestamp};
+use ring::hmac;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
-use sha2::Sha256;
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,9 +28,6 @@ const SCHEMA: &str = "
         day TEXT NOT NULL, agent TEXT NOT NULL, session TEXT NOT NULL, model TEXT NOT NULL, calls INTEGER NOT NULL,
         input INTEGER NOT NULL, output INTEGER NOT NULL, cache_write INTEGER NOT NULL, cache_read INTEGER NOT NULL,
         micro_usd INTEGER NOT NULL, PRIMARY KEY (agent, day, session, model)
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS raised (
-        key TEXT PRIMARY KEY, day TEXT NOT NULL, times INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;";
 
 type Chain = [u8; 32];
@@ -126,11 +121,6 @@ impl Log {
                     head = Anchor { seq, chain };
                 }
                 Note::Spent(spent) => add(&tx, *at, spent)?,
-                Note::Raised(key) => {
-                    let raise = "INSERT INTO raised (key, day, times) VALUES (?, ?, 1)
-                                 ON CONFLICT DO UPDATE SET times = times + 1";
-                    tx.execute(raise, params![key, day(*at)])?;
-                }
             }
         }
         tx.commit()?;
@@ -180,7 +170,8 @@ fn add(db: &Connection, at: Timestamp, s: &Spent) -> rusqlite::Result<()> {
     .map(drop)
 }
 
-fn day(at: Timestamp) -> String {
+/// "2026-11-23"; the first seven letters are the month.
+pub(crate) fn day(at: Timestamp) -> String {
     at.strftime("%Y-%m-%d").to_string()
 }
 
@@ -196,11 +187,13 @@ fn head(db: &Connection) -> rusqlite::Result<Anchor> {
 }
 
 fn link(key: &Chain, before: &[u8], seq: i64, at: i64, entry: &str) -> Chain {
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Chain::default() };
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
     for part in [before, &seq.to_be_bytes(), &at.to_be_bytes(), entry.as_bytes()] {
         mac.update(part);
     }
-    mac.finalize().into_bytes().into()
+    let mut chain = Chain::default();
+    chain.copy_from_slice(mac.sign().as_ref());
+    chain
 }
 
 /// The file, for people.
@@ -250,13 +243,6 @@ impl Reader {
             Ok((r.get(0)?, spent))
         };
         self.0.prepare(text)?.query_map([day], spent)?.collect()
-    }
-
-    /// How often which budget was raised since a day.
-    pub fn raised_since(&self, day: &str) -> rusqlite::Result<HashMap<String, u64>> {
-        let raised = |r: &rusqlite::Row<'_>| Ok((r.get(0)?, r.get::<_, i64>(1)?.unsigned_abs()));
-        let text = "SELECT key, times FROM raised WHERE day >= ?";
-        self.0.prepare(text)?.query_map([day], raised)?.collect()
     }
 
     /// Walks the whole chain, from its base to the anchor and the end.

@@ -29,8 +29,7 @@ pub fn masked(target: &str) -> String {
         shown.push_str(name.get(..VALUE_MAX).unwrap_or(name));
         let Some(value) = value else { continue };
         shown.push('=');
-        let lower = name.to_ascii_lowercase();
-        if SECRET.iter().any(|word| lower.contains(word)) {
+        if looks_secret(name) {
             shown.push_str("***");
         } else if value.len() > VALUE_MAX {
             let digest: String =
@@ -45,6 +44,12 @@ pub fn masked(target: &str) -> String {
         }
     }
     if shown.len() > TARGET_MAX { format!("{}…", cut(&shown)) } else { shown }
+}
+
+/// Whether what stands under this name is not for everybody.
+pub(crate) fn looks_secret(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    SECRET.iter().any(|word| lower.contains(word))
 }
 
 fn cut(text: &str) -> &str {

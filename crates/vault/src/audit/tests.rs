@@ -1,5 +1,6 @@
 use super::*;
-use http_body_util::{BodyExt as _, Full};
+use crate::flow::{Flow, Limits, Noted};
+use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 
 const KEY: [u8; 32] = [7; 32];
@@ -105,8 +106,9 @@ async fn a_record_is_written_when_its_answer_ends_with_what_came() {
     let audit = Audit::start(&file, KEY, noon, move |head| drop(heads.send(head.clone()))).unwrap();
     let mut record = audit.begin(entry("/v1")).await.unwrap();
     record.answered(200);
-    let body = Recorded::new(Full::new(Bytes::from("hello")), record, |entry| entry.scrubbed = 2);
-    assert_eq!(body.collect().await.unwrap().to_bytes(), "hello");
+    let flow = Flow::new(crate::full("hello".into()), Limits::NONE, Arc::default());
+    let flow = flow.noted(Noted { record, sent: Arc::new(3.into()), scrub: None });
+    assert_eq!(flow.into_body().collect().await.unwrap().to_bytes(), "hello");
     audit.write(Entry { kind: "alarm", ..Entry::default() }).await.unwrap();
     drop(audit);
     // The writer ends with the last handle, and notes the head then.
@@ -115,10 +117,7 @@ async fn a_record_is_written_when_its_answer_ends_with_what_came() {
     let reader = Reader::open(&file).unwrap();
     assert_eq!(reader.verify(&KEY, Some(&last)).unwrap(), Checked::Whole(2));
     let row: serde_json::Value = serde_json::from_str(&reader.last(9).unwrap()[0].entry).unwrap();
-    assert_eq!(
-        (&row["down"], &row["status"], &row["scrubbed"]),
-        (&5.into(), &200.into(), &2.into())
-    );
+    assert_eq!((&row["down"], &row["status"], &row["up"]), (&5.into(), &200.into(), &3.into()));
 }
 
 #[tokio::test]

@@ -1,8 +1,13 @@
 //! Prices, as data with a date; the owner's own list takes its place.
 
 use super::Usage;
+use crate::VaultError;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
 
 const OURS: &str = include_str!("prices.json");
 /// Writing a cache for five minutes or an hour, as a multiple of the price of input.
@@ -10,7 +15,7 @@ const CACHE_WRITE: f64 = 1.25;
 const CACHE_WRITE_LONG: f64 = 2.0;
 
 /// What models cost, in dollars per million tokens.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Prices {
     /// The day on which they were right.
@@ -37,13 +42,19 @@ struct Long {
 
 impl Prices {
     /// The list that comes with this program.
-    pub fn ours() -> serde_json::Result<Self> {
-        serde_json::from_str(OURS)
+    pub(crate) fn ours() -> Self {
+        serde_json::from_str(OURS).unwrap_or_default()
     }
 
-    /// Another list, in the same form.
-    pub fn parse(text: &str) -> serde_json::Result<Self> {
-        serde_json::from_str(text)
+    /// The owner's list in the vault's folder, in the same form, or ours.
+    pub fn of(dir: &Path) -> Result<Self, VaultError> {
+        let file = dir.join("prices.json");
+        let wrong = |e: &dyn Display| VaultError::Refused(format!("{}: {e}", file.display()));
+        match fs::read_to_string(&file) {
+            Ok(text) => serde_json::from_str(&text).map_err(|e| wrong(&e)),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Self::ours()),
+            Err(e) => Err(wrong(&e)),
+        }
     }
 
     /// Millionths of a dollar, rounded up.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::audit::FILE;
-use http_body_util::{BodyExt as _, Full};
+use jiff::Timestamp;
 use nanoclaw_policy::{AgentNames, Policy};
 use tempfile::TempDir;
 
@@ -60,7 +60,7 @@ fn usage_is_read_from_either_vendor_and_never_from_what_the_model_wrote() {
 
 #[test]
 fn a_call_costs_what_the_list_says_and_an_unknown_model_the_most() {
-    let prices = Prices::ours().unwrap();
+    let prices = Prices::ours();
     let cost = |model: &str, usage: Usage| prices.cost(model, &usage);
     let million = Usage { input: 1_000_000, ..Usage::default() };
     assert_eq!(
@@ -83,6 +83,7 @@ struct World {
     dir: TempDir,
     meter: Arc<Meter>,
     done: std::sync::mpsc::Receiver<()>,
+    allowed: &'static str,
 }
 
 fn noon() -> Timestamp {
@@ -98,21 +99,21 @@ fn open(dir: TempDir) -> World {
     let file = dir.path().join(FILE);
     let audit =
         Audit::start(&file, [7; 32], noon, move |_| sender.send(()).unwrap_or_default()).unwrap();
-    let meter = Meter::open(&Reader::open(&file).unwrap(), audit, Prices::ours().unwrap()).unwrap();
-    World { dir, meter: Arc::new(meter), done }
+    let meter = Meter::open(&Reader::open(&file).unwrap(), audit, Prices::ours()).unwrap();
+    World { dir, meter: Arc::new(meter), done, allowed: "" }
 }
 
 impl World {
-    async fn answers(&self, agent: &str, path: &str, text: &'static str) {
-        let body = Full::new(Bytes::from(text));
+    fn answers(&self, agent: &str, path: &str, text: &str) -> Option<i64> {
         let who = (agent.to_owned(), "s1".to_owned());
-        let body = self.meter.watch(body, who, path, 4000);
-        assert_eq!(body.collect().await.unwrap().to_bytes(), text);
+        let mut answer = self.meter.watch(who, path, 4000)?;
+        answer.push(text.as_bytes());
+        Some(answer.end())
     }
 
     fn check(&self, agent: &str, path: &str, policy: &Policy) -> Result<Vec<Notice>, OverBudget> {
         let names = AgentNames { id: agent.to_owned(), folder: agent.to_owned() };
-        self.meter.check(agent, path, policy.budgets(&names))
+        self.meter.check(agent, path, policy.budgets(&names), |key| key == self.allowed)
     }
 
     /// The same install after a restart.
@@ -136,25 +137,24 @@ fn policy() -> Policy {
 async fn a_soft_limit_is_told_a_hard_one_refuses_and_the_owner_can_let_it_go_on() {
     let (world, policy) = (world(), policy());
     assert_eq!(world.check("a1", "/v1/messages", &policy), Ok(vec![]));
-    world.answers("a1", "/v1/messages", OPUS).await;
+    assert_eq!(world.answers("a1", "/v1/messages", OPUS), Some(13_400));
     let notices = world.check("a1", "/v1/messages", &policy).unwrap();
     assert_eq!(notices[0].key, "budget:a1:2026-11-23:soft");
     assert!(notices[0].text.contains("$0.06 (13400 tokens)"), "{}", notices[0].text);
-    world.answers("a1", "/v1/messages", OPUS).await;
+    world.answers("a1", "/v1/messages", OPUS);
     let refused = world.check("a1", "/v1/messages", &policy).unwrap_err();
-    assert!(
-        refused.to_string().contains("The owner of this install can let it go on"),
-        "{refused}"
-    );
+    assert!(refused.text.contains("The owner of this install can let it go on"), "{refused:?}");
     assert_eq!(world.check("a2", "/v1/messages", &policy), Ok(vec![]), "another agent");
-    let world = world.again();
+    let mut world = world.again();
     assert_eq!(world.check("a1", "/v1/messages", &policy), Err(refused.clone()), "after a restart");
-    world.meter.raise(&refused.notice.key);
+    assert_eq!(
+        (refused.notice.key.as_str(), refused.can_go_on),
+        ("budget for 2026-11-23, 1", true)
+    );
+    world.allowed = "budget for 2026-11-23, 1";
     assert!(world.check("a1", "/v1/messages", &policy).is_ok());
-    let world = world.again();
-    assert!(world.check("a1", "/v1/messages", &policy).is_ok(), "after a restart");
-    world.answers("a1", "/v1/messages", OPUS).await;
-    world.answers("a1", "/v1/messages", OPUS).await;
+    world.answers("a1", "/v1/messages", OPUS);
+    world.answers("a1", "/v1/messages", OPUS);
     assert!(world.check("a1", "/v1/messages", &policy).is_err(), "once more, not for ever");
 }
 
@@ -170,14 +170,26 @@ async fn what_cannot_be_metered_is_not_open_to_who_has_a_hard_limit() {
 #[tokio::test]
 async fn an_answer_that_does_not_say_what_it_took_is_estimated() {
     let world = world();
-    world
-        .answers("a1", "/v1/chat/completions", "data: {\"model\":\"gpt-4.1\"}\n\ndata: {}\n\n")
-        .await;
-    world.answers("a1", "/v1/messages/count_tokens", "{\"input_tokens\":5}").await;
+    world.answers("a1", "/v1/chat/completions", "data: {\"model\":\"gpt-4.1\"}\n\ndata: {}\n\n");
+    world.answers("a1", "/v1/messages/count_tokens", "{\"input_tokens\":5}");
     let world = world.again();
     let log = Reader::open(&world.dir.path().join(FILE)).unwrap();
     let spent = log.spent_since("2026-11-01").unwrap();
     let [(day, spent)] = &spent[..] else { panic!("{spent:?}") };
     assert_eq!((day.as_str(), spent.model.as_str(), spent.calls), ("2026-11-23", "gpt-4.1", 1));
     assert_eq!((spent.input, spent.output), (1000, 2));
+}
+
+#[test]
+fn the_owners_list_takes_the_place_of_ours_or_is_said_to_be_wrong() {
+    let dir = TempDir::new().unwrap();
+    let million = Usage { input: 1_000_000, ..Usage::default() };
+    assert_eq!(Prices::of(dir.path()).unwrap().cost("claude-opus-5", &million), 5_000_000);
+    let file = dir.path().join("prices.json");
+    let list = r#"{"as_of":"2026-12-01","models":{"mine":{"input":7,"output":8,"cached":1}}}"#;
+    std::fs::write(&file, list).unwrap();
+    let prices = Prices::of(dir.path()).unwrap();
+    assert_eq!((prices.as_of.as_str(), prices.cost("mine", &million)), ("2026-12-01", 7_000_000));
+    std::fs::write(&file, "{").unwrap();
+    assert!(Prices::of(dir.path()).unwrap_err().to_string().contains("prices.json: EOF"));
 }

@@ -175,11 +175,3 @@ async fn who_is_gone_takes_the_other_along() {
     assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
     assert_eq!(relay.await.unwrap(), Ended::default());
 }
-
-#[test]
-fn the_offer_to_compress_goes() {
-    let mut headers = HeaderMap::new();
-    headers.insert(SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate".parse().unwrap());
-    strip_offer(&mut headers);
-    assert!(headers.is_empty());
-}

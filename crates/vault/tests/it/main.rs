@@ -12,6 +12,8 @@ mod cases_leaks;
 #[cfg(test)]
 mod cases_paths;
 #[cfg(test)]
+mod cases_renewal;
+#[cfg(test)]
 mod cases_world;
 #[cfg(test)]
 mod kit;
