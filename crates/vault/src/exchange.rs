@@ -144,14 +144,11 @@ pub(crate) async fn serve(
 /// What is noted of a request before it is judged.
 fn entry(session: &Session, route: &Route, parts: &Parts) -> Entry {
     Entry {
-        kind: "exchange",
-        session: session.id.clone(),
-        agent: session.agent.id.clone(),
         method: parts.method.to_string(),
         host: route.to.place.host.to_string(),
         port: route.to.place.port,
         target: masked(parts.uri.path_and_query().map_or("/", |p| p.as_str())),
-        ..Entry::default()
+        ..session.entry("exchange")
     }
 }
 
@@ -164,15 +161,12 @@ pub(crate) fn note_refused(
 ) {
     log(session, "?", "?", why.status);
     vault.note(Entry {
-        kind: "exchange",
-        session: session.id.clone(),
-        agent: session.agent.id.clone(),
         host: to.map(|to| to.host.to_string()).unwrap_or_default(),
         port: to.map_or(0, |to| to.port),
         status: why.status.as_u16(),
         decision: why.code.to_owned(),
         error: Some(why.message.clone()),
-        ..Entry::default()
+        ..session.entry("exchange")
     });
 }
 
@@ -536,7 +530,7 @@ impl Course<'_> {
             return Ok(None);
         }
         parts.headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(Some(Scrub::new(self.vault.wallet.needles(sent)?)))
+        Ok(Some(Scrub::new(self.vault.wallet.needles(sent))))
     }
 
     /// Step 14.

@@ -1,6 +1,7 @@
 //! What a box can ask about its own way out: `http://vault.internal/v1/…`.
 
 use crate::refusal::Refusal;
+use crate::scan::unescaped;
 use crate::serve::{Session, Vault};
 use crate::{Answer, approvals, full, inject};
 use bytes::Bytes;
@@ -67,7 +68,8 @@ async fn whoami(vault: &Vault, session: &Session) -> Value {
 async fn explain(vault: &Vault, session: &Session, query: &str) -> Result<Value, Refusal> {
     let field = |name: &str| {
         let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.find(|(key, _)| *key == name).map(|(_, value)| unescaped(value))
+        let found = pairs.find(|(key, _)| *key == name);
+        found.map(|(_, value)| String::from_utf8_lossy(&unescaped(value.as_bytes())).into_owned())
     };
     let bad = |why: String| Refusal::new(StatusCode::BAD_REQUEST, "bad_request", why);
     let url = field("url").ok_or_else(|| bad("say which url".to_owned()))?;
@@ -102,22 +104,4 @@ pub(crate) async fn explained(
         Verdict::Ask { .. } => "ask",
     };
     Ok((verdict, trace))
-}
-
-fn unescaped(text: &str) -> String {
-    let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
-    while let Some(byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.filter(|_| *byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(plain) => {
-                out.push(plain);
-                at += 3;
-            }
-            None => {
-                out.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

@@ -17,6 +17,7 @@ mod response;
 mod unpack;
 mod window;
 
+pub(crate) use request::unescaped;
 pub use request::{Guarded, Leak, Mark, Tripwire, Watch, scannable};
 pub use response::{Scrub, Scrubbed};
 pub use window::{Needles, Window};

@@ -132,6 +132,14 @@ pub(crate) struct Session {
     pub(crate) closed: watch::Sender<bool>,
 }
 
+impl Session {
+    /// What the log says of it, to be filled in.
+    pub(crate) fn entry(&self, kind: &'static str) -> Entry {
+        let (session, agent) = (self.id.clone(), self.agent.id.clone());
+        Entry { kind, session, agent, ..Entry::default() }
+    }
+}
+
 struct Open {
     session: Arc<Session>,
     dir: PathBuf,
@@ -446,12 +454,9 @@ impl Vault {
         tracing::warn!(session = session.id, agent = session.agent.id, code, "alarm: {text}");
         self.bus.alarm(code, &session.id, &session.agent.id, text);
         self.note(Entry {
-            kind: "alarm",
-            session: session.id.clone(),
-            agent: session.agent.id.clone(),
             decision: code.to_owned(),
             error: Some(text.to_owned()),
-            ..Entry::default()
+            ..session.entry("alarm")
         });
     }
 

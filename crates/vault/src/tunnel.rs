@@ -83,15 +83,12 @@ fn note(
     bytes: (u64, u64),
 ) {
     vault.note(Entry {
-        kind: "tunnel",
-        session: session.id.clone(),
-        agent: session.agent.id.clone(),
         host: place.host.to_string(),
         port: place.port,
         decision: what.to_owned(),
         up: bytes.0,
         down: bytes.1,
-        ..Entry::default()
+        ..session.entry("tunnel")
     });
 }
 

@@ -5,6 +5,7 @@
 
 use super::{Asked, Request, hex};
 use crate::audit::looks_secret;
+use crate::scan::unescaped;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -170,21 +171,7 @@ fn mail(fields: &[(String, String)]) -> Option<(String, String)> {
 
 /// A form's value as text.
 fn decoded(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        let digits = tail.get(..2).filter(|_| *first == b'%');
-        let byte = digits.and_then(|d| u8::from_str_radix(std::str::from_utf8(d).ok()?, 16).ok());
-        match byte {
-            Some(byte) => {
-                out.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => out.push(if *first == b'+' { b' ' } else { *first }),
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8_lossy(&unescaped(text.replace('+', " ").as_bytes())).into_owned()
 }
 
 /// A query without the values of keys that look like secrets.

@@ -88,7 +88,8 @@ impl Tripwire {
     }
 }
 
-fn unescaped(text: &[u8]) -> Vec<u8> {
+/// Without the escapes of a URL.
+pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {
