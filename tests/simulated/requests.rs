@@ -399,6 +399,7 @@ async fn the_first_use_of_a_host_is_one_card() -> anyhow::Result<()> {
     let dir: &Path = &s.way.dir;
     assert_eq!(Remembered::list(dir)?.len(), 1);
     Remembered::forget(dir, s.agent.as_str(), None)?;
+    s.way.approvals().look_again();
     assert_eq!(remembered(), None);
     s.sim.stop().await;
     Ok(())

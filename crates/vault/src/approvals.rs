@@ -32,7 +32,7 @@ use ring::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -52,6 +52,8 @@ const HOLD: Duration = Duration::from_secs(300);
 const DECIDE_WITHIN_MS: i64 = 15 * 60_000;
 /// Most requests of one agent that wait for a decision.
 const OPEN_MAX: i64 = 32;
+/// Answers, and their absence, that are in memory.
+const KNOWN_MAX: usize = 4096;
 /// When to try again what waits.
 const RETRY_AFTER_SECONDS: u64 = 10;
 
@@ -187,6 +189,8 @@ pub struct Approvals {
     clock: Clock,
     bus: Arc<Bus>,
     changed: watch::Sender<()>,
+    /// What was read of people's answers.
+    known: Mutex<HashMap<(String, String), Option<bool>>>,
     /// Connections that wait, by row.
     waiting: Arc<Counts>,
     /// Bytes that wait, by agent.
@@ -260,6 +264,7 @@ impl Approvals {
             clock,
             bus,
             changed: watch::Sender::new(()),
+            known: Mutex::default(),
             waiting: Arc::default(),
             held: Arc::default(),
         });
@@ -383,18 +388,39 @@ impl Approvals {
         if !counts.map_err(book::failed)? {
             return Ok(Decided::Before);
         }
+        self.look_again();
         self.bus.remove(&d.id);
         let waiting = lock(&self.waiting).contains_key(&d.id);
         self.changed.send_replace(());
         Ok(Decided::Now { waiting })
     }
 
-    /// What the owner said of this agent and `host:port`, if anything. Blocks for one short query.
+    /// What the owner said of this agent and `host:port`, if anything. Blocks for one short query, if it is the
+    /// first.
     pub fn remembered(&self, agent: &str, place: &str) -> Option<bool> {
-        lock(&self.book).remembered(agent, place).unwrap_or_else(|e| {
-            tracing::error!("what was remembered cannot be read: {e}");
-            None
-        })
+        let key = (agent.to_owned(), place.to_owned());
+        if let Some(known) = lock(&self.known).get(&key) {
+            return *known;
+        }
+        match lock(&self.book).remembered(agent, place) {
+            Ok(found) => {
+                let mut known = lock(&self.known);
+                if known.len() >= KNOWN_MAX {
+                    known.clear();
+                }
+                known.insert(key, found);
+                found
+            }
+            Err(e) => {
+                tracing::error!("what was remembered cannot be read: {e}");
+                None
+            }
+        }
+    }
+
+    /// Another process may have changed what is remembered.
+    pub fn look_again(&self) {
+        lock(&self.known).clear();
     }
 
     /// What became of an agent's request, for that agent. Blocks.

@@ -269,7 +269,10 @@ impl Course<'_> {
             self.budget(&target).await?;
         }
         self.vault.take(&decision.limits, self.session).await?;
-        let again = (parts.method.is_safe() && out.is_end_stream()).then(|| parts.clone());
+        let again = uses.bound().any(|bound| bound.kind.is_dynamic())
+            && parts.method.is_safe()
+            && out.is_end_stream();
+        let again = again.then(|| parts.clone());
         let mut scrub = self.credential(&uses, &mut parts, &target).await?;
         let cut = self.vault.watch(self.session, self.place(), &uses);
         let mut answer = self.send(Request::from_parts(parts, out), &at, &whole).await?;

@@ -220,6 +220,7 @@ async fn look_after(vault: Arc<Vault>, changes: Changes) {
             forecast(&vault).await;
         }
         changes.next().await;
+        vault.approvals.look_again();
         let seen = Arc::clone(&vault);
         // It ends with the process.
         let wrong = tokio::task::spawn_blocking(move || seen.rules.refresh()).await;

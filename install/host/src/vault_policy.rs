@@ -77,7 +77,7 @@ pub(crate) fn egress(process: &Process, command: &EgressCommand) -> anyhow::Resu
                 complain("there is no such answer; see: nanoclaw vault egress list");
                 return Ok(ExitCode::FAILURE);
             }
-            print(&format!("forgot {count}; a running vault asks again from the next request on"));
+            print(&format!("forgot {count}; a running vault asks again within a second"));
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -437,6 +437,7 @@ async fn the_first_use_of_a_host_is_asked_once_and_remembered() {
     assert_eq!((all[0].agent.as_str(), all[0].allowed, all[0].by.as_str()), ("ag-a", true, "boss"));
     assert_eq!(Remembered::forget(w.dir.path(), "ag-a", Some("other:443")).unwrap(), 0);
     assert_eq!(Remembered::forget(w.dir.path(), "ag-a", None).unwrap(), 1);
+    w.approvals.look_again();
     assert_eq!(w.approvals.remembered("ag-a", place), None);
 }
 
