@@ -26,7 +26,12 @@ impl Changes {
             inotify::add_watch(&fd, dir, ended)?;
             // A process that goes on after it wrote closes nothing.
             inotify::add_watch(&fd, dir.join("vault.db-wal"), WatchFlags::MODIFY)?;
-            AsyncFd::register(fd).map_err(Into::into)
+            #[expect(
+                deprecated,
+                reason = "the descriptor is owned, which is all that its successor asks for"
+            )]
+            let fd = AsyncFd::new(fd)?;
+            Ok(fd)
         };
         Self(watch().inspect_err(|e| tracing::warn!("changes are looked for: {e}")).ok())
     }

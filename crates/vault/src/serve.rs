@@ -76,8 +76,6 @@ pub(crate) enum Ask {
     Close { session: String },
     /// Tell how things stand.
     Status,
-    /// Read the credential again.
-    Reload,
     /// Open the store with its passphrase.
     Unlock { passphrase: Passphrase },
     /// From now on this connection tells what the host is to hear.
@@ -488,13 +486,6 @@ impl Vault {
                 reply.env = blocking(move || vault.open_session(session, agent, dir)).await?;
             }
             Ask::Close { session } => self.close(&session),
-            Ask::Reload => {
-                self.credential.forget();
-                let read = move || vault.wallet.retie().map(|()| vault.rules.refresh());
-                if let Some(wrong) = blocking(read).await? {
-                    return Err(VaultError::Refused(wrong));
-                }
-            }
             Ask::Status | Ask::Watch | Ask::Unlock { .. } => {}
             Ask::Decide(decision) => {
                 let done = blocking(move || vault.approvals.decide(&decision)).await?;

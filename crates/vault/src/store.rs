@@ -293,11 +293,6 @@ impl Cached {
         *last = Some((generation, credential.clone()));
         Ok(credential)
     }
-
-    /// Forgets what was read.
-    pub(crate) fn forget(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Prices {
 
     /// Millionths of a dollar, rounded up.
     pub(super) fn cost(&self, model: &str, usage: &Usage) -> u64 {
-        let price = self.of(model);
+        let price = self.price(model);
         let input = usage.input as f64
             + CACHE_WRITE * usage.cache_write as f64
             + CACHE_WRITE_LONG * usage.cache_write_long as f64;
@@ -71,7 +71,7 @@ impl Prices {
         (cost * times).ceil() as u64
     }
 
-    fn of(&self, model: &str) -> Price {
+    fn price(&self, model: &str) -> Price {
         let vendor = model.rsplit_once('/').map_or(model, |(_, name)| name);
         let known = self.models.iter().find(|(name, _)| {
             vendor.strip_prefix(name.as_str()).is_some_and(|rest| {
