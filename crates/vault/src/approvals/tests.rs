@@ -561,7 +561,7 @@ async fn a_watcher_hears_all_that_is_open_and_then_what_is_new() {
     let mut lines = BufReader::new(ours).lines();
     let mut hear = async || {
         let line = lines.next_line().await.unwrap().unwrap();
-        serde_json::from_str::<serde_json::Value>(&line).unwrap()
+        serde_json::from_str::<Value>(&line).unwrap()
     };
     assert_eq!(hear().await["id"], id);
     assert_eq!(hear().await["code"], "placeholder_leak");

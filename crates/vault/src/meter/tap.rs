@@ -12,7 +12,7 @@ const TOKENS_MAX: u64 = 1_000_000_000;
 
 /// What one call took, in tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub(super) struct Usage {
     pub input: u64,
     pub output: u64,
     /// Into the cache, for minutes.
