@@ -159,7 +159,15 @@ impl Tree<'_> {
                 Some(tag) if self.open.len() < DEPTH_MAX && self.deeper == 0 => {
                     self.open.push((tag, Vec::new()));
                 }
-                _ => self.deeper += 1,
+                tag => {
+                    self.deeper += 1;
+                    // What only the element says becomes text.
+                    if let Some(Tag::Link(said) | Tag::CodeBlock(said)) = tag
+                        && !said.is_empty()
+                    {
+                        self.push(Node::Text(said + " "));
+                    }
+                }
             },
             Event::End(_) if self.deeper > 0 => self.deeper -= 1,
             Event::End(_) => self.close(&range),

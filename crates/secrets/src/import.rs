@@ -129,17 +129,16 @@ pub struct Found {
 /// Finds the secrets among the variables; `tokens` are the variables that the host's channels read.
 #[must_use]
 pub fn secrets(entries: &[Entry], tokens: &BTreeSet<&str>) -> Vec<Found> {
-    let mut found: Vec<Found> = Vec::new();
-    let base = |name: &str| entries.iter().rev().find(|e| e.name == name).map(|e| e.value.as_str());
-    for entry in entries.iter().filter(|entry| !entry.value.is_empty()) {
-        let Some(new) = one(entry, tokens, base("ANTHROPIC_BASE_URL")) else {
-            continue;
-        };
-        // The last of the same name counts; of two variables for one secret, the first.
-        match found.iter_mut().find(|old| old.secret == new.secret) {
-            Some(old) if old.variable == new.variable => *old = new,
-            Some(_) => {}
-            None => found.push(new),
+    let set = || entries.iter().filter(|entry| !entry.value.is_empty());
+    let last = |name: &str| set().filter(|entry| entry.name == name).last();
+    let base = last("ANTHROPIC_BASE_URL").map(|entry| entry.value.as_str());
+    let (mut found, mut names) = (Vec::<Found>::new(), BTreeSet::new());
+    // The last of the same name counts; of two variables for one secret, the first.
+    for name in set().map(|entry| &entry.name).filter(|name| names.insert(*name)) {
+        if let Some(new) = last(name).and_then(|entry| one(entry, tokens, base))
+            && !found.iter().any(|old| old.secret == new.secret)
+        {
+            found.push(new);
         }
     }
     found

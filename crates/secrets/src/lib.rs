@@ -11,6 +11,8 @@
 
 mod backup;
 mod dummy;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod import;
 mod keys;
 pub mod kind;

@@ -15,6 +15,8 @@ mod book;
 mod bus;
 mod card;
 pub mod client;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 pub use book::Remembered;
 pub use bus::Bus;

@@ -8,7 +8,7 @@
 //! Nothing that the box sent as a credential leaves, and nothing is held back that may go. What a step does not
 //! understand it refuses. Read next: `inject` for the credential, `upstream` for the wire.
 
-mod headers;
+pub(crate) mod headers;
 
 use crate::approvals::{self, Asked};
 use crate::audit::{Entry, Record, masked};

@@ -1,12 +1,23 @@
 //! What holds for any bytes: tried by the fuzzer and, a little, by the tests. No part of an ordinary build.
 
+mod control;
+mod hello;
+mod requests;
+
 use crate::scan::{Mark, Needles, Scrub, Tripwire, Watch};
 use crate::ws;
 use bytes::Bytes;
+use rustls::{ClientConfig, RootCertStore};
 use std::sync::{Arc, LazyLock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::runtime::{Builder, Runtime};
 
+pub use crate::approvals::fuzz::events;
 pub use crate::meter::fuzz::answer;
+pub use crate::ws::fuzz::messages;
+pub use control::control;
+pub use hello::hello;
+pub use requests::requests;
 
 #[cfg(test)]
 mod tests;
@@ -28,16 +39,30 @@ static TRIPWIRE: LazyLock<Arc<Tripwire>> = LazyLock::new(|| {
     Arc::new(Tripwire::new([(DUMMY.to_owned(), mark)]))
 });
 
-fn scrub() -> Scrub {
+#[expect(clippy::expect_used, reason = "without it there is nothing to try")]
+pub(crate) static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| Builder::new_current_thread().enable_time().build().expect("a runtime"));
+
+/// A client that trusts nobody.
+#[expect(clippy::expect_used, reason = "without it there is nothing to try")]
+static TLS: LazyLock<Arc<ClientConfig>> = LazyLock::new(|| {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let config = config.expect("versions of TLS").with_root_certificates(RootCertStore::empty());
+    Arc::new(config.with_no_client_auth())
+});
+
+pub(crate) fn scrub() -> Scrub {
     Scrub::new(Arc::clone(&NEEDLES))
 }
 
-fn tripwire() -> Arc<Tripwire> {
+pub(crate) fn tripwire() -> Arc<Tripwire> {
     Arc::clone(&TRIPWIRE)
 }
 
 /// A text in which 0xff and the byte after it stand for a secret or a part of one, and where it is cut.
-fn text(data: &[u8]) -> (Vec<Bytes>, Bytes) {
+pub(crate) fn text(data: &[u8]) -> (Vec<Bytes>, Bytes) {
     let (mut text, mut cuts) = (Vec::new(), Vec::new());
     let mut bytes = data.iter();
     while let Some(byte) = bytes.next() {
@@ -101,9 +126,7 @@ pub fn scanner(data: &[u8]) {
 /// What a box and an upstream send once a WebSocket is open: it ends, and no secret and no placeholder gets over.
 pub fn frames(data: &[u8]) {
     let (from_box, from_upstream) = data.split_at(data.len() / 2);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let Ok(runtime) = runtime else { return };
-    runtime.block_on(async {
+    RUNTIME.block_on(async {
         let (mut client, inner) = tokio::io::duplex(1 << 20);
         let (mut server, outer) = tokio::io::duplex(1 << 20);
         let relay = ws::relay(inner, outer, tripwire(), scrub());

@@ -142,13 +142,21 @@ pub(crate) fn check(head: &[u8]) -> Result<Shape, Refusal> {
 /// Name and value of one header line.
 pub(crate) fn field(line: &[u8]) -> Result<(&[u8], &[u8]), Refusal> {
     let colon = line.iter().position(|b| *b == b':');
-    let Some((name, value)) = colon.map(|at| (&line[..at], line[at + 1..].trim_ascii())) else {
+    let Some((name, value)) = colon.map(|at| (&line[..at], blank(&line[at + 1..]))) else {
         return Err(bad("a header line has no colon"));
     };
     if !token(name) || value.iter().any(|b| b.is_ascii_control() && *b != b'\t') {
         return Err(bad("a header has a character that does not belong there"));
     }
     Ok((name, value))
+}
+
+/// Without the blanks around it: of all white space only these two may stand there.
+fn blank(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
 }
 
 fn length(value: &[u8]) -> Result<u64, Refusal> {

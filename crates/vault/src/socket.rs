@@ -2,10 +2,12 @@
 //!
 //! Never follows a symbolic link in the last step of a path. Used by `serve` and [`crate::supervisor`].
 
+use crate::serve::LINE_MAX;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::{UnixListener, UnixStream};
 
 fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
@@ -33,6 +35,16 @@ pub(crate) fn bind(dir: &Path, name: &str, mode: u32) -> io::Result<UnixListener
 pub(crate) async fn connect(dir: &Path, name: &str) -> io::Result<UnixStream> {
     let dir = open_dir(dir)?;
     UnixStream::connect(address(&dir, name)).await
+}
+
+/// Reads one line with its end; an error when there is none, or it is too long.
+pub(crate) async fn line(
+    from: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+) -> io::Result<()> {
+    line.clear();
+    from.take(LINE_MAX).read_until(b'\n', line).await?;
+    if line.ends_with(b"\n") { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
 /// Makes a directory (and its parents) if it is missing, and gives it this mode.

@@ -9,7 +9,7 @@
 
 use crate::ca::BUNDLE_PEM;
 use crate::environment::SYSTEM_BUNDLE;
-use crate::serve::{Ask, CONTROL, LINE_MAX, READY, Reply};
+use crate::serve::{Ask, CONTROL, READY, Reply};
 use crate::store::Kind;
 use crate::{BOX_URL, DUMMY, VaultError, socket};
 use nanoclaw_policy::AgentNames;
@@ -21,7 +21,7 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
@@ -235,8 +235,7 @@ impl Supervisor {
         let mut line = serde_json::to_vec(ask)?;
         line.push(b'\n');
         control.write_all(&line).await?;
-        line.clear();
-        (&mut control).take(LINE_MAX).read_until(b'\n', &mut line).await?;
+        socket::line(&mut control, &mut line).await?;
         let reply = serde_json::from_slice(&line)?;
         *self.control.lock().unwrap_or_else(PoisonError::into_inner) = Some(control);
         Ok(reply)
@@ -332,12 +331,10 @@ impl Supervisor {
 /// Waits until the process says that its control socket listens.
 async fn ready(child: &mut Child) -> Result<(), VaultError> {
     let Some(out) = child.stdout.take() else { return Err(silent("it has no output")) };
-    let mut line = String::new();
-    let mut out = BufReader::new(out).take(LINE_MAX);
-    match timeout(READY_TIMEOUT, out.read_line(&mut line)).await {
-        Ok(Ok(_)) if line.trim_end() == READY => Ok(()),
-        Ok(Ok(_)) => Err(silent("it ended at once; its own message stands above")),
-        Ok(Err(e)) => Err(VaultError::io("reading from the vault", e)),
+    let (mut line, mut out) = (Vec::new(), BufReader::new(out));
+    match timeout(READY_TIMEOUT, socket::line(&mut out, &mut line)).await {
+        Ok(Ok(())) if line.trim_ascii_end() == READY.as_bytes() => Ok(()),
+        Ok(_) => Err(silent("it ended at once; its own message stands above")),
         Err(_) => Err(silent("it was not ready in time")),
     }
 }

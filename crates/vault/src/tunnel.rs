@@ -357,14 +357,15 @@ where
         }
         Ok(exchange::serve(vault, session, route, request, Some(&told)).await)
     });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(None)
-        .max_headers(head::FIELDS_MAX + 1)
-        .auto_date_header(false)
-        .serve_connection(io, service)
-        .with_upgrades()
-        .await
+    http1().serve_connection(io, service).with_upgrades().await
+}
+
+/// Reads what a [`Guard`] lets through.
+pub(crate) fn http1() -> http1::Builder {
+    let mut http1 = http1::Builder::new();
+    http1.timer(TokioTimer::new()).header_read_timeout(None);
+    http1.max_headers(head::FIELDS_MAX + 1).auto_date_header(false);
+    http1
 }
 
 async fn serve_h2<S>(

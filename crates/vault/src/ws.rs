@@ -362,5 +362,7 @@ async fn send(
     Ok(timeout(WRITE_TIMEOUT, written).await.map_err(|_| End::Gone)??)
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

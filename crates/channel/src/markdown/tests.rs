@@ -251,6 +251,15 @@ fn markdownish() -> impl Strategy<Value = Vec<String>> {
     proptest::collection::vec(part, 0..60)
 }
 
+#[test]
+fn the_target_of_a_link_is_shown_however_deep_it_stands() {
+    let deep = "> ".repeat(2 * DEPTH_MAX) + "[here](https://a.example/x \"why\") and `more`";
+    let shown = render(&deep, &PLAIN);
+    for word in ["here", "https://a.example/x", "why", "and", "more"] {
+        assert!(shown.contains(word), "{word} is missing in {shown:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn plain_text_keeps_every_word(parts in markdownish()) {

@@ -9,4 +9,9 @@ proptest! {
     fn code(data in near("pairing")) {
         super::code(&data);
     }
+
+    #[test]
+    fn event(data in near("events")) {
+        super::event(&data);
+    }
 }

@@ -56,6 +56,11 @@ fn v6_variables_become_secrets_and_wrong_names_are_put_right() {
         [one("github", Kind::Bearer, "api.github.com", "ghp_second", false)]
     );
     assert_eq!(
+        found("OPENAI_API_KEY=sk-old\nOPENAI_API_KEY=sk-ant-api03-0123456789"),
+        [one("anthropic", Kind::Anthropic, anthropic, "sk-ant-api03-0123456789", true)],
+        "a value that was replaced is no secret"
+    );
+    assert_eq!(
         found(
             "TELEGRAM_BOT_TOKEN='1:a'\nANTHROPIC_AUTH_TOKEN=0123456789\nANTHROPIC_BASE_URL=https://m.example"
         ),

@@ -1,11 +1,11 @@
 //! The host's end: what the vault tells, and what people decided.
 
 use super::Decision;
-use crate::serve::{Ask, CONTROL, LINE_MAX, Reply};
+use crate::serve::{Ask, CONTROL, Reply};
 use crate::{VaultError, socket};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::Mutex;
 
@@ -81,9 +81,6 @@ async fn read(
     mut open: BufReader<UnixStream>,
 ) -> std::io::Result<(serde_json::Value, BufReader<UnixStream>)> {
     let mut line = Vec::new();
-    (&mut open).take(LINE_MAX).read_until(b'\n', &mut line).await?;
-    if line.is_empty() {
-        return Err(std::io::ErrorKind::UnexpectedEof.into());
-    }
+    socket::line(&mut open, &mut line).await?;
     Ok((serde_json::from_slice(&line)?, open))
 }

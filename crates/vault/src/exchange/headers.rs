@@ -60,7 +60,7 @@ pub(super) fn websocket(parts: &Parts) -> Result<bool, Refusal> {
 }
 
 /// What the box says about the connection and about itself stays here.
-pub(super) fn clean_request(headers: &mut HeaderMap, socket: bool) {
+pub(crate) fn clean_request(headers: &mut HeaderMap, socket: bool) {
     // gRPC asks for it, and it says nothing about the connection but that.
     let trailers =
         headers.get("te").is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));

@@ -36,6 +36,8 @@ fn heads_that_can_be_read_in_two_ways_are_refused() {
         (400, "x\r\n"),
         (400, ": y\r\n"),
         (400, "x: \x01\r\n"),
+        (400, "x: \x0c1\r\n"),
+        (400, "content-length: 2\x0c\r\n"),
         (200, "x: a\tb\r\n"),
         (200, "x:\r\n"),
         (200, "transfer-encoding: Chunked\r\n"),
