@@ -7,8 +7,11 @@ use super::{Asked, Request, hex};
 use crate::audit::looks_secret;
 use crate::scan::unescaped;
 use base64::Engine as _;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use std::fmt;
 
 /// Longest part of a body on a card.
 const PREVIEW_CHARS: usize = 1200;
@@ -117,9 +120,33 @@ fn fields(r: &Request) -> Option<Vec<(String, String)>> {
         let pairs = text.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")));
         return Some(pairs.map(|(k, v)| (decoded(k), decoded(v))).collect());
     }
-    let Value::Object(map) = serde_json::from_slice(&r.body).ok()? else { return None };
-    let text = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
-    Some(map.iter().map(|(k, v)| (k.clone(), text(v))).collect())
+    let Fields(fields) = serde_json::from_slice(&r.body).ok()?;
+    let text = |raw: &RawValue| serde_json::from_str(raw.get()).unwrap_or(raw.get().to_owned());
+    Some(fields.into_iter().map(|(name, raw)| (name, text(&raw))).collect())
+}
+
+/// A JSON object as it stands there: names that come twice are two fields, whichever the server obeys.
+struct Fields(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Self(Vec::new()))
+    }
+}
+
+impl<'de> Visitor<'de> for Fields {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Self, A::Error> {
+        while let Some(field) = map.next_entry()? {
+            self.0.push(field);
+        }
+        Ok(self)
+    }
 }
 
 /// What a few well-known requests do.
@@ -127,8 +154,9 @@ fn verb(place: &str, r: &Request) -> Option<String> {
     let host = place.rsplit_once(':').map_or(place, |(host, _)| host);
     let fields = fields(r).unwrap_or_default();
     let field = |name: &str| {
-        let found = fields.iter().find(|(k, _)| k == name);
-        shown(found.map_or("?", |(_, v)| v), 120)
+        let found: Vec<&str> =
+            fields.iter().filter(|(k, _)| k == name).map(|(_, v)| v.as_str()).collect();
+        if found.is_empty() { "?".to_owned() } else { shown(&found.join(" and "), 120) }
     };
     let parts: Vec<_> = r.path.trim_matches('/').split('/').collect();
     match (host, parts.as_slice()) {

@@ -302,6 +302,10 @@ fn a8_a_card_shows_what_hides_and_counts_what_it_cuts() {
     let wide: Vec<_> = (0..500).map(|n| format!("\"k{n}\":1")).collect();
     let wide = card_of(&post(&format!("{{{}}}", wide.join(","))));
     assert!(wide.contains("488 more fields"), "{wide}");
+    let twice = card_of(&post(r#"{"to":"ann","to":"eve","n":{"x":1,"x":2}}"#));
+    for both in ["  to = ann", "  to = eve", r#"  n = {"x":1,"x":2}"#] {
+        assert!(twice.contains(both), "{both}: {twice}");
+    }
     // Everything at its longest still fits a line of the control socket.
     let all = "\u{202e}".repeat(5000);
     let longest = card::event(

@@ -25,7 +25,9 @@ pub fn messages(data: &[u8]) {
             let close = || Head { last: true, kind: CLOSE, length: 0, key: [1, 2, 3, 4] };
             drop(send(&mut from, !back, close(), Bytes::new()).await);
             drop(send(&mut to, back, close(), Bytes::new()).await);
-            heard(&mut to, !back).await
+            let mut heard = heard(&mut to, !back).await;
+            heard.retain(|(kind, _)| *kind < CLOSE);
+            heard
         };
         let (ended, heard) = tokio::join!(relay, talk);
         (heard, ended)
@@ -78,8 +80,8 @@ async fn say(to: &mut DuplexStream, masked: bool, how: u8, pieces: &[Bytes]) {
     }
 }
 
-/// Whole messages until the end, put together by the rules.
-async fn heard(from: &mut DuplexStream, masked: bool) -> Vec<(u8, Vec<u8>)> {
+/// What arrives until the end, messages put together by the rules.
+pub(crate) async fn heard(from: &mut DuplexStream, masked: bool) -> Vec<(u8, Vec<u8>)> {
     let (mut whole, mut open) = (Vec::new(), None);
     while let Ok(head) = head(from, masked).await {
         let data = piece(from, head.length).await.unwrap_or_default();
@@ -87,6 +89,7 @@ async fn heard(from: &mut DuplexStream, masked: bool) -> Vec<(u8, Vec<u8>)> {
         let data = unmask(data, head.key, 0);
         if head.kind >= CLOSE {
             assert!(head.last && head.length <= CONTROL_MAX);
+            whole.push((head.kind, data.to_vec()));
             continue;
         }
         let begins = head.kind != CONTINUATION;
@@ -97,5 +100,6 @@ async fn heard(from: &mut DuplexStream, masked: bool) -> Vec<(u8, Vec<u8>)> {
             whole.extend(open.take());
         }
     }
+    whole.extend(open);
     whole
 }
