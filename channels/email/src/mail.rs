@@ -50,6 +50,16 @@ pub(crate) fn read(raw: &[u8], own: &Own) -> Result<Mail, &'static str> {
         (h.name.as_str().to_owned(), value)
     };
     let headers: Headers = message.headers().iter().take(1000).map(header).collect();
+    // A name with a gap in it is one for the parser alone; the server let it pass as something else.
+    let spelled = |h: &mail_parser::Header<'_>| {
+        let name = raw.get(h.offset_field as usize..h.offset_start as usize).unwrap_or_default();
+        let name = name.strip_suffix(b":").unwrap_or(name).trim_ascii();
+        matches!(h.name, HeaderName::Other(_))
+            || name.eq_ignore_ascii_case(h.name.as_str().as_bytes())
+    };
+    if !message.headers().iter().all(spelled) {
+        return Err("the name of one of its headers is broken");
+    }
     if message.headers().iter().filter(|h| h.name == HeaderName::From).count() > 1 {
         return Err("it has more than one sender");
     }

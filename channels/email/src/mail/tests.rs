@@ -91,6 +91,26 @@ fn a_broken_word_of_the_server_gives_its_place_to_no_forgery() {
     assert_eq!(mail.sender.handle, "unverified:ann@y.example");
 }
 
+/// The server takes its own header out of what strangers send, but only where it knows the name.
+#[test]
+fn a_name_of_a_header_with_a_gap_in_it_is_none() {
+    let read = |name: &str| {
+        let proof = "mx.x.example; dmarc=pass header.from=y.example";
+        mail(&format!("{name}: {proof}\nFrom: ann@y.example\nTo: bot@x.example\n\nhi"))
+    };
+    for broken in ["Authentication-\rResults", "Authentication -Results", ":Authentication-Results"]
+    {
+        assert!(read(broken).is_err(), "{broken:?}");
+    }
+    for (name, is) in [
+        ("authentication-results ", "ann@y.example"),
+        ("X-Authentication-Results", "unverified:ann@y.example"),
+        ("not Authentication-Results", "unverified:ann@y.example"),
+    ] {
+        assert_eq!(read(name).unwrap().sender.handle, is, "{name:?}");
+    }
+}
+
 #[test]
 fn of_a_mail_with_ever_so_many_files_the_rest_is_told() {
     let part = "--b\nContent-Type: text/csv; name=a.csv\nContent-Disposition: attachment\n\na\n";

@@ -6,7 +6,7 @@
 pub(super) mod accept;
 
 use super::{Dialect, PIECE_MIN, pieces};
-use nanoclaw_channel::markdown::{Node, Tag, parse};
+use nanoclaw_channel::markdown::{Node, Tag, parse, printable};
 use nanoclaw_channel::split::Unit;
 
 /// Words that are looked for again: letters and digits only, so that no dialect writes them otherwise.
@@ -29,7 +29,11 @@ pub(crate) fn whole(markdown: &str, dialect: Dialect, max: usize, unit: Unit) {
         seen.push(' ');
     }
     let mut said = String::new();
-    tree_text(&parse(markdown), &mut said);
+    match dialect {
+        // It goes as it is written, with what defines a link where the agent put it.
+        Dialect::GitHub => said = printable(markdown),
+        _ => tree_text(&parse(markdown), &mut said),
+    }
     let lost = |what: &str| {
         let (of, into) = (format!("{markdown:?}"), format!("{pieces:?}"));
         panic!("{dialect:?} lost {what:?}\nof {of:.2000}\nin {into:.2000}")
