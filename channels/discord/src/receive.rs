@@ -622,8 +622,8 @@ fn tag(inner: &str, message: &Message, room: impl Fn(Id) -> Option<String>) -> O
         return Some(format!("#{}", room(Id::parse(id)?)?));
     }
     let (name, id) = inner.strip_prefix('a').unwrap_or(inner).strip_prefix(':')?.split_once(':')?;
-    Id::parse(id)?;
-    Some(format!(":{name}:"))
+    let word = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    (word && Id::parse(id).is_some()).then(|| format!(":{name}:"))
 }
 
 /// A time that cannot be read is now.

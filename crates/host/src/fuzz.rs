@@ -27,6 +27,10 @@ pub fn code(data: &[u8]) {
 /// A line that the way out tells: what is understood is what stands there.
 pub fn event(data: &[u8]) {
     let Ok(said) = serde_json::from_slice::<Value>(data) else { return };
+    // A list in the order of the fields is understood too.
+    if !said.is_object() {
+        return;
+    }
     let Ok(event) = serde_json::from_value::<EgressEvent>(said.clone()) else { return };
     let understood = match event {
         EgressEvent::Asked { id, session, agent, title, lines, until, options } => {

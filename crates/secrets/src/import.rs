@@ -130,7 +130,7 @@ pub struct Found {
 #[must_use]
 pub fn secrets(entries: &[Entry], tokens: &BTreeSet<&str>) -> Vec<Found> {
     let set = || entries.iter().filter(|entry| !entry.value.is_empty());
-    let last = |name: &str| set().filter(|entry| entry.name == name).last();
+    let last = |name: &str| set().rfind(|entry| entry.name == name);
     let base = last("ANTHROPIC_BASE_URL").map(|entry| entry.value.as_str());
     let (mut found, mut names) = (Vec::<Found>::new(), BTreeSet::new());
     // The last of the same name counts; of two variables for one secret, the first.
