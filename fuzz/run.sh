@@ -7,7 +7,10 @@ at_a_time=1 seconds=60
 if [ "${1:-}" = -j ]; then at_a_time=$2; shift 2; fi
 if [[ "${1:-}" =~ ^[0-9]+$ ]]; then seconds=$1; shift; fi
 declare -A package
-for file in fuzz/src/bin/*.rs fuzz/*/src/bin/*.rs; do package[$(basename "$file" .rs)]=${file%/src/bin/*}; done
+for file in fuzz/src/bin/*.rs fuzz/*/src/bin/*.rs; do
+    target=${file##*/}
+    package[${target%.rs}]=${file%/src/bin/*}
+done
 if ((!$#)); then
     mapfile -t all < <(printf '%s\n' "${!package[@]}" | sort)
     set -- "${all[@]}"
