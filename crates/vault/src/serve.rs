@@ -33,14 +33,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 pub(crate) const CONTROL: &str = "vault.sock";
-pub(crate) const LINE_MAX: u64 = 64 << 10;
 /// What the process says on its standard output once the control socket listens.
 pub(crate) const READY: &str = "ready";
 const CONNECTIONS_MAX: usize = 128;
@@ -320,12 +319,7 @@ async fn converse(gate: Arc<Gate>, stream: UnixStream) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     let mut line = zeroize::Zeroizing::new(Vec::new());
-    loop {
-        line.clear();
-        match (&mut read).take(LINE_MAX).read_until(b'\n', &mut line).await {
-            Ok(n) if n > 0 && line.ends_with(b"\n") => {}
-            _ => return,
-        }
+    while socket::line(&mut read, &mut line).await.is_ok() {
         let asked = serde_json::from_slice::<Ask>(&line);
         if let (Ok(Ask::Watch), Some(vault)) = (&asked, gate.vault()) {
             // Ends when the host listens no more.

@@ -2,13 +2,15 @@
 //!
 //! Never follows a symbolic link in the last step of a path. Used by `serve` and [`crate::supervisor`].
 
-use crate::serve::LINE_MAX;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _};
 use tokio::net::{UnixListener, UnixStream};
+
+/// Most bytes of one line.
+const LINE_MAX: u64 = 64 << 10;
 
 fn open_dir(dir: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
