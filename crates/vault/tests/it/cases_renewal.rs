@@ -5,7 +5,6 @@ use nanoclaw_secrets::{Grant as To, Kind, NewSecret, Value};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -46,7 +45,7 @@ async fn with_login() -> (World, Arc<AtomicUsize>) {
     };
     world.store.add(new).unwrap();
     let info = world.store.info("login").unwrap();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = world.store.now();
     let state = format!(
         r#"{{"access":"access-0-of-many","refresh":"refresh-first","expires":{},"made":{}}}"#,
         now + 3600,
