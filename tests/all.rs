@@ -4,6 +4,7 @@ mod claude;
 mod compat;
 mod docs;
 mod hostile;
+mod inside;
 mod isolation;
 mod kill;
 mod simulated;

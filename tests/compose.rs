@@ -4,8 +4,12 @@ use async_trait::async_trait;
 use nanoclaw_contract::ids::{AgentId, SessionId};
 use nanoclaw_contract::time::SystemClock;
 use nanoclaw_driver::{BoxUser, Driver, DriverContext, Limits};
-use nanoclaw_host::{Boxes, Config, Egress, EgressGrant, HostOptions, Started};
-use nanoclaw_vault::{AgentNames, ServeOptions, Supervisor, SupervisorConfig};
+use nanoclaw_host::{
+    Boxes, Config, Egress, EgressDecision, EgressEvent, EgressGrant, HostOptions, Started,
+};
+use nanoclaw_vault::{
+    AgentNames, Decision, Events, Resolve, Resolved, ServeOptions, Supervisor, SupervisorConfig,
+};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -67,6 +71,24 @@ pub struct Run {
 /// What stands before the name of a setting in the host's environment.
 pub const SETTING: &str = "SETTING_";
 
+/// In the data folder: lines of a name and its address, for a vault of which a test says where names lead.
+pub const NAMES: &str = "names";
+
+struct Names(PathBuf);
+
+impl Resolve for Names {
+    fn resolve(&self, name: &str) -> Resolved {
+        let (file, name) = (self.0.clone(), name.to_owned());
+        Box::pin(async move {
+            let text = std::fs::read_to_string(file)?;
+            let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+            let found = lines.find(|(known, _)| *known == name);
+            let (_, ip) = found.ok_or(std::io::ErrorKind::NotFound)?;
+            Ok(vec![ip.parse().map_err(std::io::Error::other)?])
+        })
+    }
+}
+
 /// Runs what was asked for.
 pub fn host(args: Args) -> anyhow::Result<ExitCode> {
     // A second call in one process finds the provider installed; that is the same one.
@@ -87,9 +109,10 @@ pub fn host(args: Args) -> anyhow::Result<ExitCode> {
     match args {
         Args::Run(run) => runtime.block_on(serve(&run)),
         Args::Vault(Vault::Serve) => runtime.block_on(async {
-            let data = std::env::var("NANOCLAW_DATA")?;
-            nanoclaw_vault::serve(ServeOptions { data: data.into(), ..ServeOptions::default() })
-                .await?;
+            let data = PathBuf::from(std::env::var("NANOCLAW_DATA")?);
+            let names = data.join(NAMES);
+            let resolver = names.exists().then(|| Arc::new(Names(names)) as Arc<dyn Resolve>);
+            nanoclaw_vault::serve(ServeOptions { data, resolver }).await?;
             Ok(ExitCode::SUCCESS)
         }),
     }
@@ -124,11 +147,12 @@ pub async fn start(run: &Run) -> anyhow::Result<(Started, Arc<Supervisor>)> {
         args: vec!["vault".into(), "serve".into()],
         data: config.data.clone(),
     });
+    let events = Events::of(&config.data);
     let started = nanoclaw_host::start(HostOptions {
         config,
         channels: crate::peers::with(&run.channels),
         driver,
-        egress: Arc::new(Way(vault.clone())),
+        egress: Arc::new(Way(vault.clone(), events)),
         clock: Arc::new(SystemClock),
         setting: Arc::new(|name| std::env::var(format!("{SETTING}{name}")).ok()),
     })
@@ -183,7 +207,7 @@ fn config(run: &Run) -> Config {
     }
 }
 
-struct Way(Arc<Supervisor>);
+struct Way(Arc<Supervisor>, Events);
 
 #[async_trait]
 impl Egress for Way {
@@ -202,5 +226,18 @@ impl Egress for Way {
         if let Err(e) = self.0.close(session.as_str()).await {
             tracing::warn!(%session, error = %e, "the way out was not closed");
         }
+    }
+    async fn next(&self) -> EgressEvent {
+        loop {
+            match serde_json::from_value(self.1.next().await) {
+                Ok(event) => return event,
+                Err(e) => tracing::error!("an event that the host does not know: {e}"),
+            }
+        }
+    }
+
+    async fn decide(&self, d: &EgressDecision) -> Result<bool, String> {
+        let EgressDecision { id, answer, by, why } = d.clone();
+        self.1.decide(Decision { id, answer, by, why }).await.map_err(|e| e.to_string())
     }
 }

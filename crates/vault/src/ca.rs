@@ -8,6 +8,7 @@
 mod jks;
 
 use crate::VaultError;
+use crate::environment::NODE;
 use nanoclaw_policy::{Authority as Place, Host};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -200,7 +201,7 @@ impl Ca {
         std::iter::once(&self.cert).chain(&self.before)
     }
 
-    /// Writes what boxes trust: our authority alone, and together with the roots of this machine.
+    /// Writes what boxes trust, our authority alone and together with the roots of this machine, and what else they read.
     pub(crate) fn publish(
         &self,
         dir: &Path,
@@ -216,7 +217,8 @@ impl Ca {
         };
         write(CA_PEM, pem(self.ours()).as_bytes())?;
         write(BUNDLE_PEM, pem(all.iter().copied()).as_bytes())?;
-        write(BUNDLE_JKS, &jks::trust_store(&all, self.born))
+        write(BUNDLE_JKS, &jks::trust_store(&all, self.born))?;
+        write(NODE.0, NODE.1)
     }
 }
 
@@ -226,7 +228,7 @@ pub(crate) const CA_PEM: &str = "ca.pem";
 pub(crate) const BUNDLE_PEM: &str = "bundle.pem";
 /// The same for Java.
 pub(crate) const BUNDLE_JKS: &str = "bundle.jks";
-pub(crate) const FILES: [&str; 3] = [CA_PEM, BUNDLE_PEM, BUNDLE_JKS];
+pub(crate) const FILES: [&str; 4] = [CA_PEM, BUNDLE_PEM, BUNDLE_JKS, NODE.0];
 
 fn pem<'a>(certs: impl Iterator<Item = &'a CertificateDer<'static>>) -> String {
     use base64::Engine as _;

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 const DIR: &str = "/run/vault";
 /// What programs read that have no variable of their own.
 pub(crate) const SYSTEM_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// Teaches older versions of Node what newer ones do by themselves; all read it before anything else.
+pub(crate) const NODE: (&str, &[u8]) = ("node.cjs", include_bytes!("environment/node.cjs"));
 const LOCAL: &str = "127.0.0.1,localhost,::1";
 
 const PROXY: [&str; 6] =
@@ -47,8 +49,10 @@ pub(crate) fn proxy(token: &str) -> BTreeMap<String, String> {
          -Djavax.net.ssl.trustStore={DIR}/{BUNDLE_JKS}"
     );
     let ca = ("NODE_EXTRA_CA_CERTS", format!("{DIR}/{CA_PEM}"));
+    let node = ("NODE_OPTIONS", format!("--require={DIR}/{}", NODE.0));
     let all = PROXY.map(|name| (name, url.clone())).into_iter();
     let all = all.chain(BUNDLE.map(|name| (name, bundle.clone())));
     let all = all.chain(PLAIN.map(|(name, value)| (name, value.to_owned())));
-    all.chain([ca, ("JAVA_TOOL_OPTIONS", java)]).map(|(name, v)| (name.to_owned(), v)).collect()
+    let all = all.chain([ca, node, ("JAVA_TOOL_OPTIONS", java)]);
+    all.map(|(name, value)| (name.to_owned(), value)).collect()
 }

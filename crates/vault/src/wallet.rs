@@ -237,20 +237,23 @@ impl Wallet {
         Some(refusal.with("secret_name", name.as_str()).with("how_to", how))
     }
 
-    /// Names, places and slots of an agent's secrets; never a value.
+    /// Names, placeholders, places and slots of an agent's secrets; never a value.
     pub(crate) async fn shown(&self, agent: &AgentNames) -> serde_json::Value {
         let names = agent.clone();
         let read = self.read(move |store| Ok((store.list()?, store.dummies(&names)?))).await;
         let Ok((all, usable)) = read else { return serde_json::Value::Null };
-        let mine = all.into_iter().filter(|s| usable.iter().any(|dummy| dummy.secret == s.id));
-        mine.map(|secret| {
+        let shown = |secret: SecretInfo| {
+            let dummy = usable.iter().find(|dummy| dummy.secret == secret.id)?;
             let at = secret
                 .bindings
                 .iter()
-                .map(|b| json!({ "host": b.host, "port": b.port, "slot": b.slot }));
-            json!({ "name": secret.name, "kind": secret.kind, "used_at": at.collect::<Vec<_>>() })
-        })
-        .collect()
+                .map(|b| json!({ "host": b.host, "port": b.port, "slot": b.slot, "mode": b.mode }));
+            let at: Vec<_> = at.collect();
+            Some(
+                json!({ "name": secret.name, "kind": secret.kind, "placeholder": dummy.text, "used_at": at }),
+            )
+        };
+        all.into_iter().filter_map(shown).collect()
     }
 
     /// The key for this purpose; made on first use. Blocks.

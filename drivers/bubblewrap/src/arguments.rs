@@ -36,6 +36,11 @@ const ETC: &[&str] = &[
     "protocols",
     "services",
     "fonts",
+    // Debian's Java does not start without its settings.
+    "java-11-openjdk",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "java-25-openjdk",
 ];
 const FIRST_FD: i32 = 3;
 
