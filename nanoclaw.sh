@@ -115,6 +115,12 @@ step_test_packages() {
   need emacsclient emacs-bin-common
   # Real mail servers: the tests start their own.
   need dovecot dovecot-imapd
+  # Programs that boxes fetch something with.
+  need git git
+  need wget wget
+  need go golang-go
+  need java default-jre-headless
+  python3 -c 'import pip' 2>/dev/null || MISSING+=(python3-pip)
   [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
   docker_answers || need dockerd docker.io
   install_missing
@@ -224,7 +230,7 @@ step_test_tools() {
   "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
   # The servers of others that channels are tested against.
   local script
-  for script in channels/*/tests/tools.sh conformance/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+  for script in channels/*/tests/tools.sh conformance/tools.sh tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
 }
 
 step_test_mail() {

@@ -172,6 +172,8 @@ fn arguments(setup: &Setup) -> Vec<String> {
         "--dangerously-skip-permissions",
         "--setting-sources=project,user,local",
         "--strict-mcp-config",
+        // Which pages may be read is the vault's decision; the vendor is not asked, and could not be.
+        r#"--settings={"skipWebFetchPreflight":true}"#,
     ]
     .map(str::to_owned)
     .into();
