@@ -94,8 +94,11 @@ pub(crate) fn check(head: &[u8]) -> Result<Shape, Refusal> {
     let mut lines =
         head.split(|b| *b == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let first: Vec<&[u8]> = lines.next().unwrap_or_default().split(|b| *b == b' ').collect();
-    let [method, target, b"HTTP/1.1"] = first[..] else {
-        return Err(bad("the request line is not `METHOD target HTTP/1.1`"));
+    let (method, target, is_old) = match first[..] {
+        [method, target, b"HTTP/1.1"] => (method, target, false),
+        // So Python up to 3.11 asks for a tunnel, and names the host in the target alone.
+        [b"CONNECT", target, b"HTTP/1.0"] => (b"CONNECT".as_slice(), target, true),
+        _ => return Err(bad("the request line is not `METHOD target HTTP/1.1`")),
     };
     if !token(method) || target.is_empty() || !target.iter().all(u8::is_ascii_graphic) {
         return Err(bad("the request line has a character that does not belong there"));
@@ -126,7 +129,7 @@ pub(crate) fn check(head: &[u8]) -> Result<Shape, Refusal> {
     if fields > FIELDS_MAX {
         return Err(too_large());
     }
-    if hosts != 1 {
+    if hosts != 1 && !(is_old && hosts == 0) {
         return Err(bad("a request names exactly one host"));
     }
     if lengths + codings > 1 {

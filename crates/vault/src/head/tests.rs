@@ -65,6 +65,17 @@ fn request_lines_are_taken_literally() {
         assert_eq!(status(&format!("{line}\r\nhost: a\r\n\r\n")), expected, "{line:?}");
     }
     assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400, "a request without a host");
+    // A tunnel is named by its target; Python up to 3.11 says nothing else.
+    for (expected, head) in [
+        (200, "CONNECT a:1 HTTP/1.0\r\n\r\n"),
+        (200, "CONNECT a:1 HTTP/1.0\r\nhost: a:1\r\n\r\n"),
+        (400, "CONNECT a:1 HTTP/1.0\r\nhost: a:1\r\nhost: a:1\r\n\r\n"),
+        (400, "CONNECT a:1 HTTP/1.0\r\ncontent-length: 1\r\n\r\n"),
+        (400, "CONNECT a:1 HTTP/1.1\r\n\r\n"),
+        (400, "CONNECT a:1 HTTP/0.9\r\n\r\n"),
+    ] {
+        assert_eq!(status(head), expected, "{head:?}");
+    }
     let many = "a: b\r\n".repeat(FIELDS_MAX);
     assert_eq!(status(&format!("GET / HTTP/1.1\r\nhost: a\r\n{many}\r\n")), 431);
 }
