@@ -240,6 +240,7 @@ async fn cargo_fetches_from_a_sparse_registry_that_wants_a_token() -> anyhow::Re
         .runs(&format!(
             "set -e; export PATH=/workspace/extra/rust/bin:$PATH CARGO_HOME=/workspace/agent/cargo
             export CARGO_REGISTRIES_SHOP_INDEX=sparse+{index} CARGO_REGISTRIES_SHOP_TOKEN={token}
+            export CARGO_REGISTRY_GLOBAL_CREDENTIAL_PROVIDERS=cargo:token
             mkdir -p r/src; cd r; : >src/lib.rs
             printf '[package]\\nname = \"mine\"\\nversion = \"0.1.0\"\\nedition = \"2021\"\\n[dependencies]\\nleftish = {{ version = \"1\", registry = \"shop\" }}\\n' >Cargo.toml
             cargo fetch; find ../cargo/registry/src -name Cargo.toml | grep leftish-1.0.0"

@@ -1,6 +1,6 @@
 //! The whole way of a request that a person decides, and what an agent is told about its way out.
 
-use super::{BUBBLEWRAP, CANARY, CHAT, DOCKER, OWNER, SOON, World};
+use super::{BUBBLEWRAP, CANARY, CHAT, DOCKER, OWNER, SOON, World, strings};
 use anyhow::{Context as _, ensure};
 use nanoclaw_secrets::{Inject, Slot};
 use nanoclaw_testkit::platform::Shown;
@@ -51,14 +51,14 @@ async fn approved_and_denied(driver: &str) -> anyhow::Result<()> {
     ensure!(card.text.contains("/say/yes") && card.text.contains("notes"), "{card:?}");
     ensure!(!card.text.contains(CANARY), "{card:?}");
     ensure!(world.server.asked("/say/yes").is_err(), "it went before anybody decided");
-    world.decides(&card, "once").await?;
+    world.decides(&card, "approve").await?;
     let out = world.ended(running).await?;
     ensure!(out.contains("hello from POST api.test/say/yes") && out.ends_with("\n200\n"), "{out}");
     let seen = world.server.asked("/say/yes")?;
     ensure!(seen.body == body && seen.header("x-api-key") == CANARY, "{seen:?}");
     let running = world.runs_it(&post("/say/no"))?;
     let card = world.card(1).await?;
-    world.decides(&card, "deny").await?;
+    world.decides(&card, "reject").await?;
     let out = world.ended(running).await?;
     ensure!(out.contains("manual_approval_denied") && out.ends_with("\n403\n"), "{out}");
     ensure!(world.server.asked("/say/no").is_err(), "{:?}", world.server.lines());
@@ -88,12 +88,12 @@ async fn the_first_use_of_a_host_is_asked_once_and_kept() -> anyhow::Result<()> 
     let running = world.runs_it(&get(&world, "api.test", "/say/one"))?;
     let card = world.card(0).await?;
     ensure!(card.text.contains("api.test"), "{card:?}");
-    world.decides(&card, "allow").await?;
+    world.decides(&card, "approve").await?;
     let out = world.ended(running).await?;
     ensure!(out.contains("hello from GET api.test/say/one"), "{out}");
     let running = world.runs_it(&get(&world, "plain.test", "/say/two"))?;
     let card = world.card(1).await?;
-    world.decides(&card, "deny").await?;
+    world.decides(&card, "reject").await?;
     let out = world.ended(running).await?;
     ensure!(out.contains("403") && !out.contains("hello"), "{out}");
     // Both answers outlive the host and the vault.
@@ -123,8 +123,10 @@ async fn the_agent_finds_out_what_it_may_do() -> anyhow::Result<()> {
     let told = world.runs(commands[0]).await?;
     let told: serde_json::Value = serde_json::from_str(&told)?;
     ensure!(told["folder"] == "andy" && told["egress"] == "allowlist", "{told:#}");
-    let secret = &told["secrets"][0];
-    ensure!(secret["name"] == "api" && secret["used_at"][0]["host"] == "api.test", "{told:#}");
+    let secrets = told["secrets"].as_array().context("no secrets")?;
+    let secret = secrets.iter().find(|secret| secret["name"] == "api").context("it is not told")?;
+    let used = &secret["used_at"][0];
+    ensure!(used["host"] == "api.test" && used["mode"] == "placeholder", "{told:#}");
     let explain = |url: &str| commands[1].replace("https://example.com/path", url);
     for (host, verdict) in [("api.test", "allow"), ("plain.test", "allow"), ("git.test", "block")] {
         let told = world.runs(&explain(&world.url(host, "/say/x?y=1&z=2"))).await?;
@@ -157,6 +159,8 @@ async fn claude_fetches_a_page() -> anyhow::Result<()> {
     let texts = world.rig.platform.texts(CHAT);
     ensure!(answered, "{texts:?}\n{}", world.rig.log());
     ensure!(world.server.asked("/page").is_ok(), "{texts:?}");
-    ensure!(texts.last().is_some_and(|t| t.contains("barley")), "{texts:?}");
+    // Claude Code has a model read the page, and tells the answer.
+    let read = world.model.requests().iter().any(|asked| strings(asked).contains("about barley"));
+    ensure!(read, "{texts:?}");
     world.stop().await
 }

@@ -1,6 +1,6 @@
 //! What a box is told about its way out: variables for every program that has one, and files.
 
-use crate::ca::{BUNDLE_JKS, BUNDLE_PEM, CA_PEM};
+use crate::ca::{BUNDLE_JKS, BUNDLE_PEM};
 use std::collections::BTreeMap;
 
 /// Where the session's folder is in a box.
@@ -13,7 +13,8 @@ const LOCAL: &str = "127.0.0.1,localhost,::1";
 
 const PROXY: [&str; 6] =
     ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"];
-const BUNDLE: [&str; 13] = [
+const BUNDLE: [&str; 14] = [
+    "NODE_EXTRA_CA_CERTS",
     "SSL_CERT_FILE",
     "NIX_SSL_CERT_FILE",
     "CURL_CA_BUNDLE",
@@ -48,11 +49,10 @@ pub(crate) fn proxy(token: &str) -> BTreeMap<String, String> {
          -Dhttp.nonProxyHosts=localhost|127.* -Djdk.http.auth.tunneling.disabledSchemes= \
          -Djavax.net.ssl.trustStore={DIR}/{BUNDLE_JKS}"
     );
-    let ca = ("NODE_EXTRA_CA_CERTS", format!("{DIR}/{CA_PEM}"));
     let node = ("NODE_OPTIONS", format!("--require={DIR}/{}", NODE.0));
     let all = PROXY.map(|name| (name, url.clone())).into_iter();
     let all = all.chain(BUNDLE.map(|name| (name, bundle.clone())));
     let all = all.chain(PLAIN.map(|(name, value)| (name, value.to_owned())));
-    let all = all.chain([ca, node, ("JAVA_TOOL_OPTIONS", java)]);
+    let all = all.chain([node, ("JAVA_TOOL_OPTIONS", java)]);
     all.map(|(name, value)| (name.to_owned(), value)).collect()
 }
