@@ -75,6 +75,8 @@ pub(crate) enum Ask {
     Close { session: String },
     /// Tell how things stand.
     Status,
+    /// See now what the owner changed.
+    Reload,
     /// Open the store with its passphrase.
     Unlock { passphrase: Passphrase },
     /// From now on this connection tells what the host is to hear.
@@ -480,6 +482,12 @@ impl Vault {
                 reply.env = blocking(move || vault.open_session(session, agent, dir)).await?;
             }
             Ask::Close { session } => self.close(&session),
+            Ask::Reload => {
+                let read = move || vault.wallet.retie().map(|()| vault.rules.refresh());
+                if let Some(wrong) = blocking(read).await? {
+                    return Err(VaultError::Refused(wrong));
+                }
+            }
             Ask::Status | Ask::Watch | Ask::Unlock { .. } => {}
             Ask::Decide(decision) => {
                 let done = blocking(move || vault.approvals.decide(&decision)).await?;
