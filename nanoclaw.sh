@@ -120,7 +120,7 @@ step_test_packages() {
   need wget wget
   need go golang-go
   need java default-jre-headless
-  python3 -c 'import pip' 2>/dev/null || MISSING+=(python3-pip)
+  /usr/bin/python3 -c 'import pip' 2>/dev/null || MISSING+=(python3-pip)
   [ -e /usr/lib/dovecot/lmtp ] || MISSING+=(dovecot-lmtpd)
   docker_answers || need dockerd docker.io
   install_missing
