@@ -325,10 +325,15 @@ impl Approvals {
         };
         let mut waits = Share::new(&self.waiting, &id);
         waits.more(1, usize::MAX, usize::MAX);
+        let waits = Arc::new(waits);
         loop {
-            let (me, its) = (Arc::clone(self), id.clone());
-            // ● A yes is used up by this.
-            if blocking(move || lock(&me.book).take(&its, (me.clock)())).await? {
+            let (me, its, here) = (Arc::clone(self), id.clone(), Arc::downgrade(&waits));
+            let take = move || match here.upgrade() {
+                // ● A yes is used up by this, and not by who hung up before its turn came.
+                Some(_waits) => lock(&me.book).take(&its, (me.clock)()),
+                None => Ok(false),
+            };
+            if blocking(take).await? {
                 return Ok(());
             }
             match timeout_at(end, changed.changed()).await {
