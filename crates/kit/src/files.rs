@@ -39,7 +39,7 @@ pub fn safe_name(name: &str, kind: &str, mime: Option<&str>) -> String {
         .chars()
         .map(|c| if is_awkward(c) { '_' } else { c })
         .collect();
-    let clean = clean.trim().trim_matches('.').trim();
+    let clean = clean.trim_matches(|c: char| c == '.' || c.is_whitespace());
     if !clean.is_empty() {
         return shortened(clean);
     }

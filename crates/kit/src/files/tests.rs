@@ -21,6 +21,7 @@ fn a_name_is_one_component_and_keeps_its_ending() {
 fn without_a_name_the_kind_and_the_media_type_make_one() {
     assert_eq!(safe_name("", "image", Some("image/PNG; x=y")), "image.png");
     assert_eq!(safe_name("..", "audio", None), "audio.ogg");
+    assert_eq!(safe_name(". .. ...", "file", None), "file.bin", "dots and blanks by turns");
     assert_eq!(safe_name("  ", "../", Some("no/such")), "file.bin");
 }
 
