@@ -22,7 +22,7 @@ use crate::refusal::{DRAIN_TIMEOUT, Refusal};
 use crate::scan::{Cut, Guarded, Leak, Scrub, scannable};
 use crate::serve::{Session, Vault};
 use crate::upstream::{SendError, To, Whole};
-use crate::{Answer, Body, BoxError, full, model};
+use crate::{Answer, Body, BoxError, full, identity, model};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{ACCEPT_ENCODING, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, UPGRADE};
@@ -35,9 +35,10 @@ use nanoclaw_policy::{
 use nanoclaw_secrets::Value;
 use std::error::Error;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
@@ -96,6 +97,10 @@ pub(crate) struct Course<'a> {
     given: Vec<Arc<Value>>,
     /// Bytes that the box sent.
     sent: Arc<AtomicU64>,
+    /// What was wrong with its body: an HTTP library tells no more than that something was.
+    broke: Arc<OnceLock<Refusal>>,
+    /// Its place among the session's requests, until all of it is over.
+    slot: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 /// Serves one request; whatever goes wrong is an answer too.
@@ -107,9 +112,16 @@ pub(crate) async fn serve(
     told: Option<&Arc<Judgement>>,
 ) -> Answer {
     let busy = Busy(told.map(Arc::clone));
-    // Closed only when the session is, and then nobody listens.
-    let slot = Arc::clone(&session.slots).acquire_owned().await.ok();
     vault.requests.fetch_add(1, Ordering::Relaxed);
+    let Ok(waiting) = session.waiting.try_acquire() else {
+        let text = "too many requests of this session wait already; try again when some have ended";
+        let much = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", text);
+        note_refused(vault, session, Some(&route.to.place), &much);
+        return much.answer(&vault.next_id());
+    };
+    // Closed only when the session is, and then nobody listens.
+    let slot = Arc::clone(&session.slots).acquire_owned().await.ok().map(Arc::new);
+    drop(waiting);
     let upgrade = hyper::upgrade::on(&mut request);
     let (parts, body) = request.into_parts();
     let id = vault.next_id();
@@ -117,25 +129,22 @@ pub(crate) async fn serve(
         Ok(record) => record,
         Err(e) => return Refusal::unavailable("audit_unavailable", e.to_string()).answer(&id),
     };
-    let mut course = Course {
-        vault,
-        session,
-        route,
-        policy: vault.policy(),
-        record,
-        given: Vec::new(),
-        sent: Arc::default(),
-    };
+    let (policy, sent, broke) = (vault.policy(), Arc::default(), Arc::default());
+    let given = Vec::new();
+    let mut course = Course { vault, session, route, policy, record, given, sent, broke, slot };
     let mut body = Some(body);
     match course.run(parts, &mut body, (upgrade, told)).await {
         Ok((answer, scrub)) => {
             let noted = Noted { sent: course.sent, record: course.record, scrub };
+            let slot = course.slot;
             answer.map(|flow| flow.keeps(slot).keeps(busy).noted(noted).into_body())
         }
         Err(refusal) => {
             if let Some(body) = body {
                 drop(timeout(DRAIN_TIMEOUT, Limited::new(body, DRAIN_MAX).collect()).await);
             }
+            let refusal = course.broke.get().cloned().unwrap_or(refusal);
+            identity::slow_down(session).await;
             course.refuse(refusal, &id)
         }
     }
@@ -365,13 +374,9 @@ impl Course<'_> {
     fn tripwire(&mut self, parts: &Parts, target: &Target, uses: &Uses) -> Result<(), Refusal> {
         let tripwire = self.vault.wallet.tripwire();
         let target = uses.without(target.wire());
-        tripwire.head(&target, &parts.headers).map_err(|leak| self.leak(&leak))
-    }
-
-    fn leak(&self, leak: &Leak) -> Refusal {
-        let text = format!("{leak} (on the way to {})", self.place());
-        self.vault.alarm(self.session, "placeholder_leak", &text);
-        Refusal::blocked("placeholder_leak", leak.to_string())
+        tripwire
+            .head(&target, &parts.headers)
+            .map_err(|leak| leaked(self.vault, self.session, self.place(), &leak))
     }
 
     /// Step 11.
@@ -444,8 +449,17 @@ impl Course<'_> {
         if self.route.kind == Kind::Model {
             return Ok(flow.into_body());
         }
-        let guarded = Guarded::new(flow, self.vault.wallet.tripwire());
-        Ok(guarded.map_err(BoxError::from).boxed_unsync())
+        let (vault, session) = (Arc::clone(self.vault), Arc::clone(self.session));
+        let (place, broke) = (self.place().clone(), Arc::clone(&self.broke));
+        let guarded = Guarded::new(flow, vault.wallet.tripwire()).map_err(move |cut| {
+            let why = match &cut {
+                Cut::Leak(leak) => leaked(&vault, &session, &place, leak),
+                cut => broken_body(cut),
+            };
+            broke.set(why).ok();
+            BoxError::from(cut)
+        });
+        Ok(guarded.boxed_unsync())
     }
 
     /// Step 12: a person sees exactly what is sent.
@@ -556,9 +570,6 @@ impl Course<'_> {
     }
 
     fn failed(&self, e: &SendError) -> Refusal {
-        if let Some(Cut::Leak(leak)) = cause(e) {
-            return self.leak(leak);
-        }
         if cause::<Stopped>(e).is_some()
             || cause::<hyper::Error>(e).is_some_and(hyper::Error::is_user)
         {
@@ -604,8 +615,11 @@ impl Course<'_> {
         });
         // A reason in the upstream's own words among them.
         head.extensions.clear();
-        if let (Some(back), Some(told)) = (back, told) {
-            told.upgraded();
+        let mut cut = cut;
+        if let Some(back) = back {
+            if let Some(told) = told {
+                told.upgraded();
+            }
             head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             head.headers
                 .insert(UPGRADE, upgrade_header.unwrap_or(HeaderValue::from_static("websocket")));
@@ -615,11 +629,18 @@ impl Course<'_> {
                 self.place(),
                 (upgrade, back),
                 scrub.clone(),
+                (cut.take(), self.slot.clone()),
             );
         }
         let flow = Flow::new(body, limits, Arc::default()).cut_by(cut).metered(metered);
         Ok((Response::from_parts(head, flow), scrub))
     }
+}
+
+/// A placeholder was on its way to where it does not belong.
+fn leaked(vault: &Vault, session: &Session, place: &Authority, leak: &Leak) -> Refusal {
+    vault.alarm(session, "placeholder_leak", &format!("{leak} (on the way to {place})"));
+    Refusal::blocked("placeholder_leak", leak.to_string())
 }
 
 /// The first error of this kind behind another.

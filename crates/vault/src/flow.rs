@@ -21,6 +21,8 @@ use tokio::time::{Instant, Sleep};
 
 /// A sender that is slower than this over a whole [`Limits::idle`] is as good as silent.
 const SLOW_BYTES: u64 = 64;
+/// After so many bytes at a stretch others have their turn: to search them takes time.
+const STRETCH: usize = 16 << 10;
 
 /// Why a body was cut.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +68,7 @@ pub(crate) struct Flow {
     cut: Option<oneshot::Receiver<()>>,
     timer: Pin<Box<Sleep>>,
     since: u64,
+    stretch: usize,
     /// Dropped with the body.
     _kept: Vec<Box<dyn Any + Send>>,
 }
@@ -83,6 +86,7 @@ impl Flow {
             cut: None,
             timer,
             since: 0,
+            stretch: 0,
             _kept: Vec::new(),
         }
     }
@@ -127,6 +131,11 @@ impl Flow {
                 return Poll::Ready(Some(Err(Stopped::Revoked.into())));
             }
         }
+        if self.stretch >= STRETCH {
+            self.stretch = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(match self.count(&frame) {
                 Ok(()) => Ok(frame),
@@ -150,6 +159,7 @@ impl Flow {
         if let Some(metered) = &mut self.metered {
             metered.push(data);
         }
+        self.stretch += data.len();
         let more = data.len() as u64;
         let seen = self.seen.fetch_add(more, Ordering::Relaxed) + more;
         if seen > self.limits.bytes {

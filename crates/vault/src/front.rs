@@ -70,6 +70,7 @@ pub(crate) async fn refuse(
 ) {
     let id = vault.next_id();
     exchange::note_refused(vault, session, None, refusal);
+    identity::slow_down(session).await;
     refusal.write(stream, &id).await;
 }
 

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hyper::StatusCode;
 use nanoclaw_policy::{Auth, Policy};
 use sha2::{Digest as _, Sha256};
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -18,11 +18,13 @@ const PREFIX: &str = "nv1_";
 const FAILURES_MAX: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(10);
 const PENALTY: Duration = Duration::from_secs(1);
+const REFUSALS_MAX: u32 = 50;
+const REFUSAL_PENALTY: Duration = Duration::from_millis(250);
 
 /// What is known of a token.
 pub(crate) type Print = [u8; 32];
 
-/// Wrong tokens of one session.
+/// Wrong tokens of one session, or its other refusals.
 pub(crate) struct Failures {
     since: Instant,
     count: u32,
@@ -31,6 +33,25 @@ pub(crate) struct Failures {
 impl Default for Failures {
     fn default() -> Self {
         Self { since: Instant::now(), count: 0 }
+    }
+}
+
+impl Failures {
+    /// One more; how many they are within a while.
+    fn more(failures: &Mutex<Self>) -> u32 {
+        let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.since.elapsed() > WINDOW {
+            *failures = Self::default();
+        }
+        failures.count += 1;
+        failures.count
+    }
+}
+
+/// Whoever is refused often waits before each answer: who searches for gaps takes no time from others.
+pub(crate) async fn slow_down(session: &Session) {
+    if Failures::more(&session.refusals) > REFUSALS_MAX {
+        tokio::time::sleep(REFUSAL_PENALTY).await;
     }
 }
 
@@ -71,15 +92,7 @@ pub(crate) async fn check(
         }
         None => ("auth_failed", "the proxy wants the token that HTTPS_PROXY in this box names"),
     };
-    let many = {
-        let mut failures = session.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.since.elapsed() > WINDOW {
-            *failures = Failures::default();
-        }
-        failures.count += 1;
-        failures.count > FAILURES_MAX
-    };
-    if many {
+    if Failures::more(&session.failures) > FAILURES_MAX {
         tokio::time::sleep(PENALTY).await;
     }
     Err(Refusal::new(StatusCode::PROXY_AUTHENTICATION_REQUIRED, code, text))

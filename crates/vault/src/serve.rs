@@ -44,14 +44,16 @@ pub(crate) const CONTROL: &str = "vault.sock";
 pub(crate) const READY: &str = "ready";
 const CONNECTIONS_MAX: usize = 128;
 const IN_FLIGHT_MAX: usize = 64;
+/// Heads that wait are in memory.
+const WAITING_MAX: usize = 256;
 /// How often it is seen which secrets end soon.
 const FORECAST: Duration = Duration::from_secs(300);
 /// Table and name of the sealed record of the certificate authority.
 const CA: &str = "ca";
 /// New connections of one session within [`WINDOW`]; what comes faster waits, so that neither the
-/// upstream nor the log is flooded.
-const ACCEPTS_MAX: u32 = 200;
-const WINDOW: Duration = Duration::from_secs(2);
+/// upstream nor the log is flooded, and no other session waits behind a hundred handshakes.
+const ACCEPTS_MAX: u32 = 25;
+const WINDOW: Duration = Duration::from_millis(250);
 const OPEN_FILES_MAX: u64 = 65_536;
 /// Pause after a failed accept: when files run out, others have to end first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -124,9 +126,12 @@ pub(crate) struct Session {
     pub(crate) agent: AgentNames,
     pub(crate) token: Print,
     pub(crate) failures: Mutex<Failures>,
+    pub(crate) refusals: Mutex<Failures>,
     pub(crate) pool: Pool,
     /// One per request that is being answered.
     pub(crate) slots: Arc<Semaphore>,
+    /// And per request that waits for one of those.
+    pub(crate) waiting: Semaphore,
     /// Ends what runs on its own.
     pub(crate) closed: watch::Sender<bool>,
 }
@@ -542,8 +547,10 @@ impl Vault {
             agent,
             token: identity::print(&token),
             failures: Mutex::default(),
+            refusals: Mutex::default(),
             pool: Pool::default(),
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
+            waiting: Semaphore::new(WAITING_MAX),
             closed: watch::Sender::new(false),
         });
         let task = tokio::spawn(accept(Arc::clone(self), Arc::clone(&session), listener));

@@ -9,6 +9,7 @@
 use crate::audit::Entry;
 use crate::exchange::{self, Route};
 use crate::guard::{Guard, Judgement, REFUSED};
+use crate::live::Revoked;
 use crate::refusal::Refusal;
 use crate::scan::{Needles, Scrub};
 use crate::serve::{Session, Vault, clock};
@@ -34,7 +35,9 @@ use tokio::time::timeout;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 const HELLO_MAX: usize = 64 << 10;
 const STREAMS_MAX: u32 = 64;
-const H2_WINDOW: u32 = 1 << 20;
+/// What an HTTP/2 connection may have sent that nobody took yet: of one request, and of all.
+const H2_WINDOW: u32 = 256 << 10;
+const H2_WINDOWS: u32 = 512 << 10;
 /// A tunnel that nobody looks into ends when nothing went either way for so long.
 const TUNNEL_IDLE: Duration = Duration::from_secs(600);
 /// TLS alert: fatal, unrecognized_name.
@@ -288,22 +291,37 @@ async fn one_way(
 
 /// Carries the frames of a WebSocket, searched both ways, after its handshake was answered.
 pub(crate) fn join(
-    vault: &Vault,
+    vault: &Arc<Vault>,
     session: &Arc<Session>,
     place: &Authority,
     (box_side, upstream): (OnUpgrade, OnUpgrade),
     scrub: Option<Scrub>,
+    (cut, slot): (Option<Revoked>, impl Send + 'static),
 ) {
     let scrub = scrub.unwrap_or_else(|| Scrub::new(Arc::new(Needles::new([]))));
-    let (tripwire, mut closed) = (vault.wallet.tripwire(), session.closed.subscribe());
-    let told = (Arc::downgrade(session), place.clone());
+    let (vault, session, place) = (Arc::clone(vault), Arc::clone(session), place.clone());
     tokio::spawn(async move {
+        // It counts among the session's requests until it is over.
+        let _slot = slot;
         let Ok((box_side, upstream)) = tokio::try_join!(box_side, upstream) else { return };
+        let (tripwire, mut closed) = (vault.wallet.tripwire(), session.closed.subscribe());
         let relay = ws::relay(TokioIo::new(box_side), TokioIo::new(upstream), tripwire, scrub);
-        tokio::select! {
-            ended = relay => tracing::debug!(to = %told.1, ?ended, "websocket"),
-            _ = closed.wait_for(|closed| *closed) => {}
+        let revoked = async {
+            let Some(cut) = cut else { return std::future::pending().await };
+            if cut.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = relay => ended,
+            () = revoked => return note(&vault, &session, &place, "revoked", (0, 0)),
+            _ = closed.wait_for(|closed| *closed) => return,
+        };
+        if let Some(leak) = &ended.leak {
+            let text = format!("{leak} (in a WebSocket to {place})");
+            vault.alarm(&session, "placeholder_leak", &text);
         }
+        note(&vault, &session, &place, "websocket", (ended.up, ended.down));
     });
 }
 
@@ -353,6 +371,7 @@ where
         if request.method().as_str() == REFUSED {
             let refusal = told.refusal();
             exchange::note_refused(vault, session, Some(&route.to.place), &refusal);
+            identity::slow_down(session).await;
             return Ok::<Answer, Infallible>(refusal.answer(&vault.next_id()));
         }
         Ok(exchange::serve(vault, session, route, request, Some(&told)).await)
@@ -390,7 +409,7 @@ where
         .max_pending_accept_reset_streams(32)
         .max_local_error_reset_streams(64)
         .initial_stream_window_size(H2_WINDOW)
-        .initial_connection_window_size(4 * H2_WINDOW)
+        .initial_connection_window_size(H2_WINDOWS)
         .keep_alive_interval(Duration::from_secs(60))
         .auto_date_header(false)
         .serve_connection(TokioIo::new(tls), service)

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-/// A packed answer is unpacked in steps of this size, so that one step stays small.
+/// An answer is unpacked and searched in steps of this size, so that nobody waits long for one.
 const STEP: usize = 16 << 10;
 
 /// What must not come back from one request, and how often it tried to.
@@ -115,11 +115,8 @@ impl<B> Scrubbed<B> {
 
     /// What came, searched: at once, or the next step if it is packed.
     fn step(&mut self) -> Result<Bytes, Cut> {
-        let Some(unpack) = &mut self.unpack else {
-            let all = std::mem::take(&mut self.came);
-            return Ok(self.pass(all));
-        };
         let piece = self.came.split_to(self.came.len().min(STEP));
+        let Some(unpack) = &mut self.unpack else { return Ok(self.pass(piece)) };
         let data = unpack.push(&piece).inspect_err(|_| self.ended = true)?;
         Ok(self.pass(data.into()))
     }

@@ -16,7 +16,14 @@ impl Resolve for Names {
         Box::pin(async move {
             let text = std::fs::read_to_string(file)?;
             let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-            let line = lines.find(|line| line.first() == Some(&name.as_str()));
+            // `*.zone` answers for every name below it.
+            let fits = |first: &str| {
+                first == name || first.strip_prefix('*').is_some_and(|zone| name.ends_with(zone))
+            };
+            let line = lines.find(|line| line.first().is_some_and(|first| fits(first)));
+            if let Some(["slow"]) = line.as_deref().map(|line| &line[1..]) {
+                return std::future::pending().await;
+            }
             let ips = line.ok_or(io::ErrorKind::NotFound)?.into_iter().skip(1);
             ips.map(|ip| ip.parse::<IpAddr>().map_err(io::Error::other)).collect()
         })

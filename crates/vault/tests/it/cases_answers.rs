@@ -34,6 +34,18 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     gzip.finish().unwrap()
 }
 
+fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+    zlib.write_all(bytes).unwrap();
+    zlib.finish().unwrap()
+}
+
+/// One block that is stored as it is.
+fn brotli(bytes: &[u8]) -> Vec<u8> {
+    let head = (bytes.len() as u32 - 1) << 4 | 1 << 20;
+    [&head.to_le_bytes()[..3], bytes, &[3]].concat()
+}
+
 #[tokio::test]
 async fn p33_an_echo_shows_the_placeholder_instead() {
     let world = World::open().await;
@@ -52,6 +64,8 @@ async fn p33_an_echo_shows_the_placeholder_instead() {
         ),
         ("content-type: text/event-stream\r\n", format!("data: {CANARY}\n\n").into_bytes()),
         ("content-encoding: gzip\r\n", gzip(CANARY.as_bytes())),
+        ("content-encoding: br\r\n", brotli(CANARY.as_bytes())),
+        ("content-encoding: deflate\r\n", deflate(CANARY.as_bytes())),
     ];
     bodies.extend(
         (0..3).map(|n| ("", STANDARD.encode(format!("{}{CANARY}", "x".repeat(n))).into_bytes())),
@@ -135,6 +149,10 @@ async fn p34_what_cannot_be_searched_is_cut() {
         format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{}", &CANARY[..CANARY.len() - 1]);
     feed.send(half.into_bytes()).await.unwrap();
     drop(feed);
+    // The server ends the connection when it has said what it was to say.
+    world.server.hangs_up();
+    let answer = world.get(GOOD, "/", &world.bearer()).await;
+    assert!(find(answer.text.as_bytes(), &CANARY.as_bytes()[..20]).is_none(), "{}", answer.text);
     world.end().await;
 }
 
@@ -191,6 +209,235 @@ async fn p38_each_event_comes_before_the_next_is_sent() {
             assert!(soon(tls.read_buf(&mut got)).await.unwrap() > 0);
         }
     }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn p33_an_event_in_pieces_shows_nothing() {
+    let world = World::open().await;
+    let feed = world.server.feeds();
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    let mut tls = world.inside(GOOD).await;
+    tls.write_all(&world.head(GOOD, "GET /", &world.bearer())).await.unwrap();
+    feed.send(head.into()).await.unwrap();
+    let secret = format!("data: {CANARY} and {} end\n\n", STANDARD.encode(format!("x{CANARY}")));
+    let saying = async {
+        for byte in secret.bytes() {
+            feed.send(format!("1\r\n{}\r\n", char::from(byte)).into_bytes()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let mut got = Vec::new();
+    let hearing = async {
+        while find(&got, b"d\r\n").is_none() || !got.ends_with(b"\n\r\n") {
+            assert!(soon(tls.read_buf(&mut got)).await.unwrap() > 0);
+        }
+    };
+    tokio::join!(saying, hearing);
+    world.told(&got);
+    let plain: Vec<u8> = got.split(|b| *b == b'\n').flat_map(|line| line.to_vec()).collect();
+    assert!(find(&plain, CANARY.as_bytes()).is_none());
+    drop(feed);
+    world.end().await;
+}
+
+/// A body without the lengths of its pieces.
+fn unchunked(answer: &[u8]) -> Vec<u8> {
+    let (mut at, mut body) = (find(answer, b"\r\n\r\n").unwrap() + 4, Vec::new());
+    loop {
+        let line = find(&answer[at..], b"\r\n").unwrap();
+        let length = std::str::from_utf8(&answer[at..at + line]).unwrap();
+        let length = usize::from_str_radix(length, 16).unwrap();
+        if length == 0 {
+            return body;
+        }
+        body.extend(&answer[at + line + 2..][..length]);
+        at += line + 2 + length + 2;
+    }
+}
+
+#[tokio::test]
+async fn p38_twenty_thousand_events_come_in_their_order() {
+    let world = World::open().await;
+    let feed = world.server.feeds();
+    let mut tls = world.inside(GOOD).await;
+    tls.write_all(&world.head(GOOD, "GET /", &world.bearer())).await.unwrap();
+    let head =
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+    feed.send(head.into()).await.unwrap();
+    let saying = async {
+        for n in 0..20_000 {
+            let event = format!("data: {n}\n\n");
+            feed.send(format!("{:x}\r\n{event}\r\n", event.len()).into_bytes()).await.unwrap();
+        }
+        feed.send(b"0\r\n\r\n".to_vec()).await.unwrap();
+    };
+    let mut got = Vec::new();
+    let hearing = async {
+        while !got.ends_with(b"0\r\n\r\n") {
+            assert!(soon(tls.read_buf(&mut got)).await.unwrap() > 0);
+        }
+    };
+    tokio::join!(saying, hearing);
+    let text = String::from_utf8(unchunked(&got)).unwrap();
+    let events: Vec<u32> =
+        text.lines().filter_map(|line| line.strip_prefix("data: ")?.parse().ok()).collect();
+    assert!(events.iter().copied().eq(0..20_000), "{} events", events.len());
+    drop(feed);
+    world.end().await;
+}
+
+/// Frames as they come, until the other end is told to close; the code that it is told.
+async fn closed(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<u16> {
+    let mut got = Vec::new();
+    drop(soon(io.read_to_end(&mut got)).await);
+    let at = find(&got, &[0x88, 2])?;
+    Some(u16::from_be_bytes([*got.get(at + 2)?, *got.get(at + 3)?]))
+}
+
+#[tokio::test]
+async fn p37_what_breaks_a_rule_closes_both_ends() {
+    let world = World::open().await;
+    let (one, two) = world.dummy.as_bytes().split_at(11);
+    for (what, code, bytes) in [
+        ("the placeholder", 1008, ws_frame(true, 0x81, world.dummy.as_bytes())),
+        ("it in binary", 1008, ws_frame(true, 0x82, world.dummy.as_bytes())),
+        ("it in a ping", 1008, ws_frame(true, 0x89, world.dummy.as_bytes())),
+        ("it in fragments", 1008, [ws_frame(true, 1, one), ws_frame(true, 0x80, two)].concat()),
+        ("a text of 5 MiB", 1009, ws_frame(true, 0x81, &vec![b'a'; 5 << 20])),
+        ("no mask", 1002, ws_frame(false, 0x81, b"hello")),
+        ("a compressed frame", 1002, ws_frame(true, 0xc1, b"hello")),
+        ("a ping of 126 bytes", 1002, ws_frame(true, 0x89, &[b'a'; 126])),
+    ] {
+        let mut tls = world.inside(GOOD).await;
+        let feed = world.socket(&mut tls, "").await;
+        drop(soon(async { tls.write_all(&bytes).await.and(tls.flush().await) }).await);
+        assert_eq!(closed(&mut tls).await, Some(code), "{what}");
+        drop(feed);
+    }
+    world.notes("placeholder_leak").await;
+    world.notes("websocket").await;
+    assert!(
+        world.server.seen().iter().all(|got| find(&got.bytes, world.dummy.as_bytes()).is_none())
+    );
+    world.end().await;
+}
+
+#[tokio::test]
+async fn p37_a_secret_in_frames_is_replaced_and_an_open_socket_counts() {
+    let world = World::open().await;
+    let mut tls = world.inside(GOOD).await;
+    let bearer = world.bearer();
+    let feed = world.socket(&mut tls, &bearer).await;
+    let (one, two) = CANARY.as_bytes().split_at(13);
+    let base64 = STANDARD.encode(format!("xx{CANARY}"));
+    for frame in [
+        ws_frame(false, 1, one),
+        ws_frame(false, 0x80, two),
+        ws_frame(false, 0x82, base64.as_bytes()),
+        ws_frame(false, 0x88, &[&1000_u16.to_be_bytes()[..], CANARY.as_bytes()].concat()),
+    ] {
+        feed.send(frame).await.unwrap();
+    }
+    let mut got = Vec::new();
+    while find(&got, &1000_u16.to_be_bytes()).is_none() {
+        assert!(soon(tls.read_buf(&mut got)).await.unwrap() > 0);
+    }
+    world.told(&got);
+    drop((tls, feed));
+    // Those that stay open take the session's places, and no other session's.
+    let (mut open, mut feeds) = (Vec::new(), Vec::new());
+    for _ in 0..64 {
+        let mut tls = world.inside(GOOD).await;
+        feeds.push(world.socket(&mut tls, "").await);
+        open.push(tls);
+    }
+    let mut more = world.inside(GOOD).await;
+    more.write_all(&world.head(GOOD, "GET /waits", "")).await.unwrap();
+    world.serves_others().await;
+    assert!(world.server.seen().iter().all(|got| got.target() != "/waits"));
+    drop((open, feeds));
+    assert_eq!(world.hear(&mut more).await.status, 200);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn p37_a_socket_waits_for_whoever_must_agree() {
+    let rule = "mode = \"open\"\n[[rule]]\nname = \"seen\"\naction = \"ask\"\n\
+                match = { host = \"good.test\", path = \"/ws\" }";
+    let world = World::with(rule).await;
+    let mut tls = world.inside(GOOD).await;
+    tls.write_all(&world.head(GOOD, "GET /ws", UPGRADE)).await.unwrap();
+    let asked = async {
+        loop {
+            let pending: serde_json::Value =
+                serde_json::from_str(&world.control("{\"op\":\"pending\"}\n").await).unwrap();
+            if let Some(id) = pending["pending"][0]["id"].as_str() {
+                return id.to_owned();
+            }
+        }
+    };
+    let id = soon(asked).await;
+    assert_eq!(world.server.connections(), 0);
+    let feed = world.server.feeds();
+    feed.send([SWITCHED.as_bytes(), b"\x81\x02hi"].concat()).await.unwrap();
+    let yes =
+        format!("{{\"op\":\"decide\",\"id\":\"{id}\",\"answer\":\"approve\",\"by\":\"me\"}}\n");
+    world.control(&yes).await;
+    let mut got = Vec::new();
+    while find(&got, b"\x81\x02hi").is_none() {
+        let n = soon(tls.read_buf(&mut got)).await.unwrap();
+        assert!(n > 0, "{}", String::from_utf8_lossy(&got));
+    }
+    drop(feed);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a11_a_new_value_between_card_and_click_is_a_new_card() {
+    let rule = "mode = \"open\"\n[[rule]]\nname = \"seen\"\naction = \"ask\"\n\
+                match = { host = \"good.test\", method = [\"POST\"] }";
+    let world = World::with(rule).await;
+    let body = b"to=everybody";
+    let headers = format!("content-length: {}\r\n{}", body.len(), world.bearer());
+    let request = [world.head(GOOD, "POST /send", &headers), body.to_vec()].concat();
+    let card = |not: Option<String>| {
+        let world = &world;
+        async move {
+            loop {
+                let text = world.control("{\"op\":\"pending\"}\n").await;
+                let pending: serde_json::Value = serde_json::from_str(&text).unwrap();
+                let ids = pending["pending"].as_array().cloned().unwrap_or_default();
+                let ids = ids.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
+                if let Some(id) = ids.filter(|id| Some(id) != not.as_ref()).next() {
+                    return id;
+                }
+            }
+        }
+    };
+    let mut first = world.inside(GOOD).await;
+    first.write_all(&request).await.unwrap();
+    let one = soon(card(None)).await;
+    // Whoever sees the first card hangs up, and the secret becomes another one.
+    drop(first);
+    let value = nanoclaw_secrets::Value::new("ANOTHER-0123456789abcdef0123456789abcd".to_owned());
+    world.store.rotate("canary", nanoclaw_secrets::Rotation { value, expires: None }).unwrap();
+    let yes = |id: &str| {
+        format!("{{\"op\":\"decide\",\"id\":\"{id}\",\"answer\":\"approve\",\"by\":\"me\"}}\n")
+    };
+    world.control(&yes(&one)).await;
+    let mut second = world.inside(GOOD).await;
+    second.write_all(&request).await.unwrap();
+    let two = soon(card(Some(one.clone()))).await;
+    assert_ne!(one, two);
+    assert_eq!(world.server.seen().len(), 0, "the yes was for what the first card said");
+    world.control(&yes(&two)).await;
+    let answer = world.hear(&mut second).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let got = world.server.seen();
+    assert_eq!(got.len(), 1);
+    assert!(got[0].text().contains("ANOTHER-") && got[0].text().ends_with("to=everybody"));
     world.end().await;
 }
 

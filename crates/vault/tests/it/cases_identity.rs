@@ -158,6 +158,102 @@ async fn p08_the_name_in_the_hello_is_the_name_of_the_tunnel() {
     world.end().await;
 }
 
+/// A ClientHello in which the name is spelled like this.
+fn hello(name: &str) -> Vec<u8> {
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let host = rustls::pki_types::ServerName::try_from(GOOD).unwrap();
+    let mut made = rustls::ClientConnection::new(std::sync::Arc::new(config), host).unwrap();
+    let mut bytes = Vec::new();
+    made.write_tls(&mut bytes).unwrap();
+    let at = find(&bytes, GOOD.as_bytes()).unwrap();
+    bytes[at..at + GOOD.len()].copy_from_slice(name.as_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn p08_a_name_that_can_be_read_in_two_ways_is_none() {
+    let world = World::open().await;
+    let login = World::login(&world.grant);
+    for (name, answered) in [
+        ("good.test", true),
+        ("GOOD.TeSt", true),
+        ("good\0test", false),
+        ("good.tes\u{1}", false),
+        ("evil.test", false),
+        ("*ood.test", false),
+        ("good test", false),
+        ("127.0.0.1", false),
+    ] {
+        let (_, mut stream) = world.tunnel(&world.grant, &world.place(GOOD), &login).await;
+        drop(stream.write_all(&hello(name)).await);
+        let mut first = [0];
+        let n = soon(stream.read(&mut first)).await.unwrap_or(0);
+        // A handshake goes on, an alert or nothing ends it.
+        assert_eq!(n == 1 && first[0] == 22, answered, "{name:?}");
+    }
+    // In as many pieces as it has bytes.
+    let (_, mut stream) = world.tunnel(&world.grant, &world.place(GOOD), &login).await;
+    for byte in hello("evil.test") {
+        drop(stream.write_all(&[byte]).await);
+        tokio::task::yield_now().await;
+    }
+    let mut rest = Vec::new();
+    drop(soon(stream.read_to_end(&mut rest)).await);
+    assert_ne!(rest.first(), Some(&22));
+    assert_eq!(world.server.connections(), 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn p04_in_clear_goes_only_what_the_owner_lets_go_so() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let private = format!(
+        "mode = \"open\"\n[[allow_private]]\nhost = \"good.test\"\ncidr = \"127.0.0.1/32\"\nport = {port}"
+    );
+    let world = World::with(&private).await;
+    let server = std::sync::Arc::new(Server::default());
+    let shared = std::sync::Arc::clone(&server);
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let server = std::sync::Arc::clone(&shared);
+            tokio::spawn(async move { server.serve(tcp, "clear".to_owned()).await });
+        }
+    });
+    add(&world.store, "sealed", "SEALED-0123456789abcdef", always(binding(GOOD, port)), "agent-1");
+    let login = World::login(&world.grant);
+    let ask = |headers: String| {
+        let (world, login) = (&world, &login);
+        async move {
+            let to = format!("{GOOD}:{port}");
+            world
+                .plain(&format!("GET http://{to}/ HTTP/1.1\r\nhost: {to}\r\n{login}{headers}\r\n"))
+                .await
+        }
+    };
+    let answer = ask(String::new()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(server.seen()[0].header("authorization"), None);
+    let sealed = dummy(&world.store, "agent-1", GOOD, port, "sealed");
+    ask(format!("authorization: Bearer {sealed}\r\n")).await.is(403, "plaintext_refused");
+    ask(world.bearer()).await.is(403, "placeholder_leak");
+    assert_eq!(server.seen().len(), 1);
+    let clear = nanoclaw_secrets::Binding { allow_plaintext: true, ..always(binding(GOOD, port)) };
+    world.store.remove("sealed").unwrap();
+    add(&world.store, "clear", "CLEAR-0123456789abcdef01", clear, "agent-1");
+    let answer = ask(String::new()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    let got = server.seen().pop().unwrap();
+    assert_eq!(got.header("authorization").as_deref(), Some("Bearer CLEAR-0123456789abcdef01"));
+    assert!(!answer.text.contains("CLEAR-0123"), "{}", answer.text);
+    world.end().await;
+}
+
 #[tokio::test]
 async fn p09_a_request_in_a_tunnel_is_for_its_host() {
     let world = World::open().await;

@@ -220,17 +220,7 @@ async fn p28_a_restart_gives_nothing_back() {
     for _ in 0..3 {
         assert_eq!(world.get(GOOD, "/", "").await.status, 200);
     }
-    let pid = soon(world.supervisor.status()).await.unwrap().pid.unwrap();
-    let killed =
-        std::process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap();
-    assert!(killed.success());
-    let restarted = async {
-        while soon(world.supervisor.status()).await.is_ok_and(|status| status.restarts == 0) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    soon(restarted).await;
-    soon(world.supervisor.open("s1", &agent("agent-1"))).await.unwrap();
+    world.killed().await;
     world.get(GOOD, "/", "").await.is(429, "rate_limited");
     assert_eq!(world.server.seen().len(), 3);
     world.end().await;

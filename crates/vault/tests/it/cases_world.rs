@@ -4,6 +4,13 @@
 use crate::kit::{agent, connect, soon};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::client::conn::http2::SendRequest;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use nanoclaw_policy::Authority;
 use nanoclaw_secrets::{
     Binding, Grant as To, Inject, KeySource, Kind, NewSecret, Slot, Store, Value,
@@ -12,9 +19,12 @@ use nanoclaw_vault::{Grant, Supervisor, SupervisorConfig};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
@@ -25,6 +35,38 @@ pub(crate) const CANARY: &str = "CANARY-9f8e7d6c5b4a39281706f5e4d3c2b1a0";
 pub(crate) const GOOD: &str = "good.test";
 pub(crate) const EVIL: &str = "evil.test";
 const NAMES: [&str; 4] = [GOOD, "other.test", EVIL, "localhost"];
+
+pub(crate) const UPGRADE: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-extensions: permessage-deflate\r\n";
+pub(crate) const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n\
+     upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+/// A frame of a WebSocket that is the last of its message: of a box, or of a server.
+pub(crate) fn text_frame(masked: bool, kind: u8, payload: &[u8]) -> Vec<u8> {
+    ws_frame(masked, 0x80 | kind, payload)
+}
+
+pub(crate) fn ws_frame(masked: bool, first: u8, payload: &[u8]) -> Vec<u8> {
+    let (mut out, mask) = (vec![first], if masked { 0x80 } else { 0 });
+    match payload.len() {
+        n @ 0..=125 => out.push(mask | n as u8),
+        n @ 126..=0xffff => {
+            out.push(mask | 126);
+            out.extend((n as u16).to_be_bytes());
+        }
+        n => {
+            out.push(mask | 127);
+            out.extend((n as u64).to_be_bytes());
+        }
+    }
+    let key = [7, 1, 200, 9];
+    if masked {
+        out.extend(key);
+    }
+    let dressed = payload.iter().zip(key.iter().cycle());
+    out.extend(dressed.map(|(byte, key)| if masked { byte ^ key } else { *byte }));
+    out
+}
 
 /// What the upstream got, byte for byte.
 #[derive(Clone)]
@@ -60,9 +102,15 @@ pub(crate) struct Server {
     seen: Mutex<Vec<Got>>,
     answers: Mutex<VecDeque<mpsc::Receiver<Vec<u8>>>>,
     connections: AtomicUsize,
+    hangs_up: AtomicBool,
 }
 
 impl Server {
+    /// From now on a connection ends with what it was told to say.
+    pub(crate) fn hangs_up(&self) {
+        self.hangs_up.store(true, Ordering::SeqCst);
+    }
+
     pub(crate) fn seen(&self) -> Vec<Got> {
         self.seen.lock().unwrap().clone()
     }
@@ -84,6 +132,11 @@ impl Server {
         feed
     }
 
+    /// Forgets what it was to say.
+    pub(crate) fn unscripted(&self) {
+        self.answers.lock().unwrap().clear();
+    }
+
     /// With a body of this type and length.
     pub(crate) fn answers(&self, headers: &str, body: &[u8]) {
         let mut bytes =
@@ -93,7 +146,37 @@ impl Server {
         self.says(bytes);
     }
 
-    async fn serve(&self, mut io: impl AsyncRead + AsyncWrite + Unpin, sni: String) {
+    /// Speaks HTTP/2: shows each request as text, and says the credential again in a trailer.
+    async fn serve_h2<S>(self: Arc<Self>, io: S, sni: String)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = self.connections.fetch_add(1, Ordering::SeqCst);
+        let service = service_fn(|request: Request<Incoming>| {
+            let (server, sni) = (Arc::clone(&self), sni.clone());
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await.map_err(io::Error::other)?;
+                let mut text = format!("{} {} {:?}\r\n", parts.method, parts.uri, parts.version);
+                let trailers = body.trailers().cloned().unwrap_or_default();
+                for (name, value) in parts.headers.iter().chain(&trailers) {
+                    text += &format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
+                }
+                let bytes = [format!("{text}\r\n").as_bytes(), &body.to_bytes()].concat();
+                server.seen.lock().unwrap().push(Got { sni, connection, bytes: bytes.clone() });
+                let mut last = hyper::HeaderMap::new();
+                if let Some(told) = parts.headers.get("authorization") {
+                    last.insert("x-last", told.clone());
+                }
+                let frames = [Frame::data(Bytes::from(bytes)), Frame::trailers(last)];
+                Ok::<_, io::Error>(Response::new(Frames(frames.into())))
+            }
+        });
+        let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        drop(served.serve_connection(TokioIo::new(io), service).await);
+    }
+
+    pub(crate) async fn serve(&self, mut io: impl AsyncRead + AsyncWrite + Unpin, sni: String) {
         let connection = self.connections.fetch_add(1, Ordering::SeqCst);
         let mut buf = Vec::new();
         loop {
@@ -119,10 +202,25 @@ impl Server {
                     io.write_all(&all).await.and(io.flush().await)
                 }
             };
-            if done.is_err() {
+            if done.is_err() || self.hangs_up.load(Ordering::SeqCst) {
                 return;
             }
         }
+    }
+}
+
+/// A body of frames that are there already.
+pub(crate) struct Frames(pub(crate) VecDeque<Frame<Bytes>>);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        Poll::Ready(self.0.pop_front().map(Ok))
     }
 }
 
@@ -207,14 +305,20 @@ impl World {
 
     /// With these lines of `[egress]` and what follows it; `PORT` is the server's.
     pub(crate) async fn with(policy: &str) -> Self {
+        Self::speaking(policy, &[]).await
+    }
+
+    /// The same, and the server speaks these protocols.
+    pub(crate) async fn speaking(policy: &str, alpn: &[&[u8]]) -> Self {
         let made = rcgen::generate_simple_self_signed(NAMES.map(str::to_owned).to_vec()).unwrap();
         let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
-        let config = rustls::ServerConfig::builder_with_provider(provider())
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -227,7 +331,11 @@ impl World {
                 tokio::spawn(async move {
                     if let Ok(tls) = acceptor.accept(tcp).await {
                         let sni = tls.get_ref().1.server_name().unwrap_or_default().to_owned();
-                        server.serve(tls, sni).await;
+                        if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+                            server.serve_h2(tls, sni).await;
+                        } else {
+                            server.serve(tls, sni).await;
+                        }
                     }
                 });
             }
@@ -304,8 +412,19 @@ impl World {
         &self,
         stream: UnixStream,
         sni: Option<&str>,
-    ) -> std::io::Result<TlsStream<UnixStream>> {
-        let ca = CertificateDer::from_pem_file(self.grant.dir.join("ca.pem")).unwrap();
+    ) -> io::Result<TlsStream<UnixStream>> {
+        self.tls_with(stream, sni, &self.grant.dir.join("ca.pem"), &[]).await
+    }
+
+    /// TLS with who is proven by this certificate, in one of these protocols.
+    pub(crate) async fn tls_with(
+        &self,
+        stream: UnixStream,
+        sni: Option<&str>,
+        trusted: &Path,
+        alpn: &[&[u8]],
+    ) -> io::Result<TlsStream<UnixStream>> {
+        let ca = CertificateDer::from_pem_file(trusted).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         roots.add(ca).unwrap();
         let mut config = rustls::ClientConfig::builder_with_provider(provider())
@@ -314,6 +433,7 @@ impl World {
             .with_root_certificates(roots)
             .with_no_client_auth();
         config.enable_sni = sni.is_some();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
         let name = ServerName::try_from(sni.unwrap_or(GOOD).to_owned()).unwrap();
         soon(tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, stream)).await
     }
@@ -327,6 +447,126 @@ impl World {
         let (answer, stream) = self.tunnel(grant, &self.place(host), &Self::login(grant)).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         self.tls(stream, Some(host)).await.unwrap()
+    }
+
+    /// A tunnel of this session in which HTTP/2 is spoken.
+    pub(crate) async fn h2_of(&self, grant: &Grant, host: &str) -> TlsStream<UnixStream> {
+        let (answer, stream) = self.tunnel(grant, &self.place(host), &Self::login(grant)).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        let ca = grant.dir.join("ca.pem");
+        let tls = self.tls_with(stream, Some(host), &ca, &[b"h2"]).await.unwrap();
+        assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        tls
+    }
+
+    /// The same with a client that keeps to the protocol.
+    pub(crate) async fn h2<B>(&self, host: &str) -> SendRequest<B>
+    where
+        B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+        B: Send + Unpin + 'static,
+    {
+        let tls = self.h2_of(&self.grant, host).await;
+        let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(tls));
+        let (sender, connection) = soon(made).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
+
+    /// Notes what a box was told by somebody else's client.
+    pub(crate) fn told(&self, bytes: &[u8]) {
+        self.told.lock().unwrap().extend(bytes);
+    }
+
+    /// Asks the proxy itself.
+    pub(crate) async fn plain(&self, text: &str) -> Answer {
+        let mut stream = soon(connect(&self.grant.dir)).await.unwrap();
+        drop(soon(stream.write_all(text.as_bytes())).await);
+        let mut got = Vec::new();
+        drop(soon(stream.read_to_end(&mut got)).await);
+        self.tell(&got)
+    }
+
+    /// Opens a WebSocket in this tunnel to [`GOOD`]; the server says what is sent to the other end.
+    pub(crate) async fn socket(
+        &self,
+        io: &mut TlsStream<UnixStream>,
+        headers: &str,
+    ) -> mpsc::Sender<Vec<u8>> {
+        let feed = self.server.feeds();
+        feed.send(SWITCHED.into()).await.unwrap();
+        let headers = format!("{UPGRADE}{headers}");
+        io.write_all(&self.head(GOOD, "GET /ws", &headers)).await.unwrap();
+        let mut got = Vec::new();
+        while find(&got, b"\r\n\r\n").is_none() {
+            assert!(soon(io.read_buf(&mut got)).await.unwrap() > 0);
+        }
+        assert_eq!(self.tell(&got).status, 101, "{}", String::from_utf8_lossy(&got));
+        feed
+    }
+
+    /// Says one line to the vault as the host does.
+    pub(crate) async fn control(&self, line: &str) -> String {
+        let mut control = UnixStream::connect(self.data.join("run/vault.sock")).await.unwrap();
+        control.write_all(line.as_bytes()).await.unwrap();
+        let mut got = Vec::new();
+        while !got.ends_with(b"\n") {
+            assert!(soon(control.read_buf(&mut got)).await.unwrap() > 0);
+        }
+        String::from_utf8(got).unwrap()
+    }
+
+    /// Kills the vault and waits for the next one.
+    pub(crate) async fn killed(&self) {
+        let before = soon(self.supervisor.status()).await.unwrap();
+        let pid = before.pid.unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
+        let again = async {
+            while soon(self.supervisor.status())
+                .await
+                .is_ok_and(|now| now.restarts == before.restarts)
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        soon(again).await;
+        soon(self.supervisor.open("s1", &agent("agent-1"))).await.unwrap();
+    }
+
+    pub(crate) async fn pid(&self) -> u32 {
+        soon(self.supervisor.status()).await.unwrap().pid.expect("the vault runs")
+    }
+
+    /// What the vault has in memory, in KiB.
+    pub(crate) async fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid().await)).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// Another session is served, by the process that was there before.
+    pub(crate) async fn serves_others(&self) {
+        let other = soon(self.supervisor.open("other", &agent("agent-2"))).await.unwrap();
+        let mut tls = self.inside_of(&other, GOOD).await;
+        let answer = self.say(&mut tls, &self.head(GOOD, "GET /other", "")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!(soon(self.supervisor.status()).await.unwrap().restarts, 0);
+    }
+
+    /// The same, with no more than this in memory.
+    pub(crate) async fn serves_others_while(&self, most: u64) {
+        self.server.unscripted();
+        self.serves_others().await;
+        let now = self.memory().await;
+        assert!(now < most, "{now} KiB, at most {most}");
+    }
+
+    pub(crate) fn name(&self, line: &str) {
+        let now = std::fs::read_to_string(self.names()).unwrap();
+        std::fs::write(self.names(), format!("{line}\n{now}")).unwrap();
+    }
+
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.dir.path().join("roots.pem")
     }
 
     /// Sends these bytes through a tunnel to this host.
@@ -393,8 +633,12 @@ impl World {
 
     /// The end of every test: nobody saw the canary who should not.
     pub(crate) async fn end(self) {
+        let process = soon(self.supervisor.status()).await.ok().and_then(|status| status.pid);
+        let files_of =
+            |name| std::fs::read(format!("/proc/{}/{name}", process.unwrap_or_default()));
+        let shown = ["cmdline", "environ"].map(|name| files_of(name).unwrap_or_default());
         soon(self.supervisor.stop()).await;
-        let told = self.told.lock().unwrap().clone();
+        let told = [self.told.lock().unwrap().clone(), shown.concat()].concat();
         for form in forms(CANARY) {
             let form = form.as_slice();
             let shown = String::from_utf8_lossy(form).into_owned();

@@ -6,13 +6,21 @@ mod cases_addresses;
 #[cfg(test)]
 mod cases_answers;
 #[cfg(test)]
+mod cases_faults;
+#[cfg(test)]
+mod cases_h2;
+#[cfg(test)]
 mod cases_identity;
 #[cfg(test)]
 mod cases_leaks;
 #[cfg(test)]
+mod cases_load;
+#[cfg(test)]
 mod cases_paths;
 #[cfg(test)]
 mod cases_renewal;
+#[cfg(test)]
+mod cases_services;
 #[cfg(test)]
 mod cases_world;
 #[cfg(test)]
