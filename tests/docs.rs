@@ -6,7 +6,6 @@
 
 mod channels;
 mod first;
-mod vault;
 
 use anyhow::{Context as _, ensure};
 use nanoclaw_admin::parse::{Asked, parse};

@@ -3,7 +3,7 @@
 //! [`points`] kills host and runner exactly at every durable point, [`approvals`] the host along a
 //! stranger's request, [`team`] between agents, [`builds`] while a box is changed, [`previews`] the host around an answer that grows, [`random`] kills everything at random while many
 //! sessions talk, [`tasks`] around the runs of a series, [`tools`] kills the runner around the effects of its
-//! tools, [`vault`] kills the vault, [`secrets`] the commands that change it. All of them ask the same [`oracle`].
+//! tools, [`vault`] kills the vault. All of them ask the same [`oracle`].
 
 mod approvals;
 mod builds;
@@ -12,7 +12,6 @@ mod points;
 mod previews;
 mod random;
 mod removal;
-mod secrets;
 mod tasks;
 mod team;
 mod tools;
