@@ -19,7 +19,8 @@ pub mod client;
 pub(crate) mod fuzz;
 
 pub use book::Remembered;
-pub use bus::Bus;
+pub use bus::{Bus, PLACE, REQUEST};
+pub use card::{masked, shown};
 
 use crate::VaultError;
 use crate::refusal::Refusal;
@@ -51,7 +52,7 @@ const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// How long a connection is held.
 const HOLD: Duration = Duration::from_secs(300);
 /// How long a request can be decided, and how long a yes waits for a retry.
-const DECIDE_WITHIN_MS: i64 = 15 * 60_000;
+pub const DECIDE_WITHIN_MS: i64 = 15 * 60_000;
 /// Most requests of one agent that wait for a decision.
 const OPEN_MAX: i64 = 32;
 /// Answers, and their absence, that are in memory.
@@ -367,7 +368,9 @@ impl Approvals {
             return Err(No::Busy);
         }
         let (id, until_ms) = (format!("hr-{}", hex(&random::<16>()?)), now + DECIDE_WITHIN_MS);
-        let event = card::event(&id, asked, until_ms);
+        let mut event = card::event(&id, asked, until_ms);
+        event[PLACE] = asked.place.as_str().into();
+        event[REQUEST] = asked.request.as_ref().map(card::request).into();
         let text = event.to_string();
         book.insert(&Row {
             id: id.clone(),

@@ -559,7 +559,11 @@ impl Course<'_> {
     ) -> Result<Response<Incoming>, Refusal> {
         let wait = if self.route.kind == Kind::Model { MODEL_TIMEOUT } else { ANSWER_TIMEOUT };
         let (vault, to) = (self.vault, &self.route.to);
-        let sent = self.session.pool.send(&vault.dialer, (to, at), request, (whole, wait)).await;
+        let pool = match self.route.kind {
+            Kind::Web => &self.session.pool,
+            Kind::Model | Kind::Service(_) => &self.session.near,
+        };
+        let sent = pool.send(&vault.dialer, (to, at), request, (whole, wait)).await;
         let (answer, peer) = sent.map_err(|e| self.failed(&e))?;
         self.record.entry.ip = Some(peer.ip());
         self.record.entry.decision = "allowed".to_owned();

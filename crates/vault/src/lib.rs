@@ -15,7 +15,8 @@
 //!   guard, decide (policy), resolve ─▶ approvals ─▶ wallet, dynamic, inject ─▶ upstream ─▶ scan, meter, audit
 //! ```
 //!
-//! Read next: [`supervisor`] for what the host uses, [`serve()`] for sessions, `exchange` for one request.
+//! Read next: [`supervisor`] for what the host uses, [`serve()`] for sessions, `exchange` for one request,
+//! [`outside`] for what else runs in this process.
 
 pub mod approvals;
 pub mod audit;
@@ -37,6 +38,7 @@ mod inject;
 mod live;
 mod meter;
 mod model;
+pub mod outside;
 mod refusal;
 mod resolve;
 mod rules;

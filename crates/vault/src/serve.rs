@@ -14,6 +14,7 @@ use crate::identity::{self, Failures, Print};
 use crate::inject::Uses;
 use crate::live::{Live, Revoked};
 use crate::meter::{Meter, Prices};
+use crate::outside::{Handle, Outside, Way};
 use crate::refusal::Refusal;
 use crate::resolve::{Resolve, Resolver};
 use crate::rules::{self, Rules};
@@ -65,6 +66,8 @@ pub struct ServeOptions {
     pub data: PathBuf,
     /// Where names are looked up, instead of the system.
     pub resolver: Option<Arc<dyn Resolve>>,
+    /// What runs beside the sessions.
+    pub outside: Option<Arc<dyn Outside>>,
 }
 
 /// What the host asks.
@@ -128,6 +131,8 @@ pub(crate) struct Session {
     pub(crate) failures: Mutex<Failures>,
     pub(crate) refusals: Mutex<Failures>,
     pub(crate) pool: Pool,
+    /// To what is on this machine, and to the model that is set here.
+    pub(crate) near: Pool,
     /// One per request that is being answered.
     pub(crate) slots: Arc<Semaphore>,
     /// And per request that waits for one of those.
@@ -170,12 +175,13 @@ pub(crate) struct Vault {
     pub(crate) approvals: Arc<Approvals>,
     pub(crate) meter: Arc<Meter>,
     /// What the host is to hear.
-    bus: Arc<Bus>,
+    pub(crate) bus: Arc<Bus>,
+    outside: Option<Arc<dyn Outside>>,
     rules: Rules,
     counted: Arc<Counted>,
     live: Live,
-    token_key: [u8; 32],
-    public: PathBuf,
+    pub(crate) token_key: [u8; 32],
+    pub(crate) public: PathBuf,
     ids: (u64, AtomicU64),
     sessions: Mutex<BTreeMap<String, Open>>,
 }
@@ -356,7 +362,8 @@ impl Vault {
         let dir = options.data.join("vault");
         socket::make_dir(&dir, 0o700)
             .map_err(|e| VaultError::io(format!("preparing {dir:?}"), e))?;
-        let wallet = Wallet::new(Arc::clone(&store));
+        let elsewhere = options.outside.as_ref().is_some_and(|o| o.has_secrets());
+        let wallet = Wallet::new(Arc::clone(&store), elsewhere);
         let now = clock();
         let record = store.record(CA, CA)?;
         let (ca, made) = Ca::open(record.as_deref().map(Vec::as_slice), now)?;
@@ -393,7 +400,7 @@ impl Vault {
         let base = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0);
         let changes = Changes::of(&dir);
         let vault = Arc::new(Self {
-            credential: Cached::new(Arc::clone(&store)),
+            credential: Cached::new(Arc::clone(&store), elsewhere),
             dialer: Dialer::new(roots)?,
             resolver: Resolver::new(options.resolver),
             ca,
@@ -401,6 +408,7 @@ impl Vault {
             approvals: Approvals::open(&dir, wallet.key("held")?, Arc::clone(&bus), clock)?,
             wallet,
             bus,
+            outside: options.outside,
             meter: Arc::new(meter),
             audit,
             requests: AtomicU64::new(0),
@@ -412,6 +420,9 @@ impl Vault {
             sessions: Mutex::default(),
         });
         tokio::spawn(look_after(Arc::clone(&vault), changes));
+        if let Some(outside) = &vault.outside {
+            Arc::clone(outside).begin(Handle(Arc::clone(&vault)));
+        }
         Ok(vault)
     }
 
@@ -484,7 +495,12 @@ impl Vault {
         let (mut reply, vault) = (Reply::default(), Arc::clone(self));
         match ask {
             Ask::Open { session, agent, dir } => {
-                reply.env = blocking(move || vault.open_session(session, agent, dir)).await?;
+                let way = match &self.outside {
+                    Some(outside) => Arc::clone(outside).way(agent.clone()).await?,
+                    None => None,
+                };
+                let open = move || vault.open_session(session, agent, dir, way);
+                reply.env = blocking(open).await?;
             }
             Ask::Close { session } => self.close(&session),
             Ask::Reload => {
@@ -495,7 +511,12 @@ impl Vault {
             }
             Ask::Status | Ask::Watch | Ask::Unlock { .. } => {}
             Ask::Decide(decision) => {
-                let done = blocking(move || vault.approvals.decide(&decision)).await?;
+                let outside = self.outside.clone();
+                let theirs = outside.and_then(|o| o.decide(Handle(Arc::clone(self)), &decision));
+                let done = match theirs {
+                    Some(done) => done.await?,
+                    None => blocking(move || vault.approvals.decide(&decision)).await?,
+                };
                 reply.waiting = done == Decided::Now { waiting: true };
             }
             Ask::Pending => reply.pending = self.bus.pending(),
@@ -519,14 +540,16 @@ impl Vault {
     }
 
     /// Listens for a box and puts beside the socket what the box trusts; tells its variables. Blocks.
-    fn open_session(
+    pub(crate) fn open_session(
         self: &Arc<Self>,
         id: String,
         agent: AgentNames,
         dir: PathBuf,
+        way: Option<Way>,
     ) -> Result<BTreeMap<String, String>, VaultError> {
         let token = identity::token(&self.token_key, &id);
-        let env = environment::proxy(&token);
+        let (mut env, chain) = way.map_or_else(Default::default, |w| (w.env, Some(w.chain)));
+        env.extend(environment::proxy(&token));
         self.wallet.meet(&agent)?;
         let failed =
             |e| VaultError::io(format!("opening the socket of session {id} in {dir:?}"), e);
@@ -548,7 +571,8 @@ impl Vault {
             token: identity::print(&token),
             failures: Mutex::default(),
             refusals: Mutex::default(),
-            pool: Pool::default(),
+            pool: Pool::through(chain),
+            near: Pool::default(),
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             waiting: Semaphore::new(WAITING_MAX),
             closed: watch::Sender::new(false),
@@ -558,7 +582,7 @@ impl Vault {
         Ok(env)
     }
 
-    fn close(&self, id: &str) {
+    pub(crate) fn close(&self, id: &str) {
         let Some(open) = self.sessions().remove(id) else { return };
         let ours = inode(&open.dir).is_ok_and(|now| now == open.inode);
         if ours && let Err(e) = std::fs::remove_file(open.dir.join(SOCKET)) {

@@ -264,16 +264,21 @@ impl From<SecretsError> for VaultError {
 /// The credential in memory, read again whenever the store has changed.
 pub(crate) struct Cached {
     store: Arc<nanoclaw_secrets::Store>,
+    /// Another vault has the secrets.
+    elsewhere: bool,
     last: Mutex<Option<(u64, Option<Arc<Credential>>)>>,
 }
 
 impl Cached {
-    pub(crate) fn new(store: Arc<nanoclaw_secrets::Store>) -> Self {
-        Self { store, last: Mutex::new(None) }
+    pub(crate) fn new(store: Arc<nanoclaw_secrets::Store>, elsewhere: bool) -> Self {
+        Self { store, elsewhere, last: Mutex::new(None) }
     }
 
     /// The credential now: one look at shared memory when nothing changed.
     pub(crate) fn get(&self) -> Result<Option<Arc<Credential>>, VaultError> {
+        if self.elsewhere {
+            return Ok(None);
+        }
         let store = &*self.store;
         let generation = store.generation()?;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);

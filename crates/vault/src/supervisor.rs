@@ -36,7 +36,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// A session asks again once when the vault dies while it is asked.
 const TRIES: u32 = 2;
 /// All that the vault inherits; the host's environment may hold anything.
-const INHERITED: [&str; 11] = [
+const INHERITED: [&str; 15] = [
     "PATH",
     "HOME",
     "TZ",
@@ -45,6 +45,10 @@ const INHERITED: [&str; 11] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
     "NANOCLAW_ROOT",
+    "NANOCLAW_VAULT",
+    "NANOCLAW_ONECLI_PORT",
+    "ONECLI_URL",
+    "ONECLI_GATEWAY_URL",
     // Where the vault's key may come from.
     "CREDENTIALS_DIRECTORY",
     "DBUS_SESSION_BUS_ADDRESS",

@@ -4,10 +4,12 @@
 //! they are dialled as they are. Read next: `exchange`, the only user.
 
 use crate::exchange::{Kind, Route};
+use crate::outside::Chain;
 use crate::refusal::Refusal;
 use crate::{Body, VaultError};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::header::PROXY_AUTHORIZATION;
 use hyper::{Request, Response, Uri};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use nanoclaw_policy::{Authority, Host};
@@ -175,6 +177,18 @@ impl Dialer {
     }
 }
 
+/// The proxy dials; what was checked here is noted.
+async fn chained(
+    chain: &dyn Chain,
+    to: &To,
+    at: &[SocketAddr],
+) -> Result<(Sender, SocketAddr), SendError> {
+    let opened = timeout(CONNECT_TIMEOUT, chain.connect(&to.place, to.tls)).await;
+    let stream = opened.map_err(|_| SendError::Slow(CONNECT_TIMEOUT))?;
+    let peer = at.first().ok_or_else(|| SendError::Connect(io::Error::other("it has no address")));
+    Ok((h1(stream.map_err(SendError::Connect)?).await?, *peer?))
+}
+
 fn server_name(host: &Host) -> io::Result<ServerName<'static>> {
     match host {
         Host::Ip(ip) => Ok(ServerName::from(*ip)),
@@ -287,12 +301,18 @@ struct Idle {
 #[derive(Default)]
 pub(crate) struct Pool {
     idle: Arc<Mutex<Vec<Idle>>>,
+    chain: Option<Arc<dyn Chain>>,
 }
 
 /// Told when a request's body went out whole; before that its connection is not used again.
 pub(crate) type Whole = Arc<std::sync::atomic::AtomicBool>;
 
 impl Pool {
+    /// Of connections through another proxy, if there is one.
+    pub(crate) fn through(chain: Option<Arc<dyn Chain>>) -> Self {
+        Self { idle: Arc::default(), chain }
+    }
+
     /// Sends a request whose target and headers are final; returns when the head of the answer is here.
     /// Dropping the future or the answer's body ends the exchange with the upstream as well.
     pub(crate) async fn send(
@@ -302,11 +322,22 @@ impl Pool {
         mut request: Request<Body>,
         (whole, patience): (&Whole, Duration),
     ) -> Result<(Response<Incoming>, SocketAddr), SendError> {
+        if let Some(chain) = self.chain.as_ref().filter(|_| !to.tls) {
+            let path = request.uri().path_and_query().map_or("/", |p| p.as_str());
+            // Both parts were judged before, so together they are an address.
+            *request.uri_mut() =
+                format!("http://{}{path}", to.place.header(80)).parse().unwrap_or_default();
+            let shown = chain.authorization();
+            shown.map(|value| request.headers_mut().insert(PROXY_AUTHORIZATION, value));
+        }
         loop {
             let (mut sender, peer, reused) = match self.take(to, at) {
                 Some(idle) => (idle.sender, idle.peer, true),
                 None => {
-                    let (sender, peer) = dialer.dial(to, at).await?;
+                    let (sender, peer) = match &self.chain {
+                        Some(chain) => chained(&**chain, to, at).await?,
+                        None => dialer.dial(to, at).await?,
+                    };
                     (sender, peer, false)
                 }
             };

@@ -40,6 +40,8 @@ type Sent = Vec<(Arc<Value>, String)>;
 /// What is in the store, for boxes.
 pub(crate) struct Wallet {
     pub(crate) store: Arc<Store>,
+    /// Another vault has the secrets: none of these is used.
+    elsewhere: bool,
     pub(crate) dynamic: Arc<Dynamic>,
     seen: Mutex<Seen>,
     /// Agents with a session, for the tripwire.
@@ -48,14 +50,14 @@ pub(crate) struct Wallet {
 }
 
 impl Wallet {
-    pub(crate) fn new(store: Arc<Store>) -> Self {
+    pub(crate) fn new(store: Arc<Store>, elsewhere: bool) -> Self {
         let (bound, values) = (HashMap::new(), HashMap::new());
         let (since, logins, needles) = (Instant::now(), None, Vec::new());
         let seen = Seen { generation: 0, since, bound, values, logins, needles };
         let tripwire = Mutex::new(Arc::new(Tripwire::new([])));
         let dynamic = Arc::new(Dynamic::new(Arc::clone(&store)));
         let (seen, agents) = (Mutex::new(seen), Mutex::default());
-        Self { store, dynamic, seen, agents, tripwire }
+        Self { store, elsewhere, dynamic, seen, agents, tripwire }
     }
 
     /// What was read, if it still holds. Asking costs a look at shared memory, not at the disk.
@@ -89,6 +91,9 @@ impl Wallet {
         agent: &AgentNames,
         at: &Authority,
     ) -> Result<Arc<Vec<Bound>>, Refusal> {
+        if self.elsewhere {
+            return Ok(Arc::default());
+        }
         let key = (agent.id.clone(), at.clone());
         if let Some(known) = self.seen()?.bound.get(&key) {
             return Ok(Arc::clone(known));
@@ -153,6 +158,9 @@ impl Wallet {
         at: &Authority,
         path: &str,
     ) -> Result<Option<serde_json::Value>, Refusal> {
+        if self.elsewhere {
+            return Ok(None);
+        }
         let known = self.seen()?.logins.clone();
         let logins = match known {
             Some(logins) => logins,
@@ -228,6 +236,9 @@ impl Wallet {
 
     /// A secret that is there but not for this agent, in words.
     pub(crate) async fn missing(&self, at: &Authority) -> Option<Refusal> {
+        if self.elsewhere {
+            return None;
+        }
         let place = at.clone();
         let names = self.read(move |store| store.bound_there(&place)).await.ok()?;
         let name = names.first()?;

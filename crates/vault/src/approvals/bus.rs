@@ -1,6 +1,7 @@
 //! What the host is to hear, kept until it is over: whoever begins to watch hears all of it first.
 
 use super::{Clock, lock};
+use crate::outside::FOREIGN;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -11,6 +12,10 @@ use tokio::sync::watch;
 const TOLD_FOR_MS: i64 = 24 * 3_600_000;
 /// Most alarms and words to the owner that are kept for a host that is away.
 const KEPT_MAX: usize = 64;
+
+/// The fields of an event with `host:port`, and with the request as it will be sent.
+pub const PLACE: &str = "place";
+pub const REQUEST: &str = "request";
 
 struct Kept {
     /// Later ones have higher numbers.
@@ -34,7 +39,8 @@ impl Bus {
         Self { kept: Mutex::default(), last: watch::Sender::new(0), clock }
     }
 
-    pub(super) fn put(&self, key: &str, event: Value, until_ms: Option<i64>) {
+    /// Tells this until it is over.
+    pub fn put(&self, key: &str, event: Value, until_ms: Option<i64>) {
         let mut kept = lock(&self.kept);
         let n = *self.last.borrow() + 1;
         if until_ms.is_none() && kept.values().filter(|k| k.until_ms.is_none()).count() >= KEPT_MAX
@@ -48,7 +54,8 @@ impl Bus {
         self.last.send_replace(n);
     }
 
-    pub(super) fn remove(&self, key: &str) {
+    /// It is over.
+    pub fn remove(&self, key: &str) {
         lock(&self.kept).remove(key);
     }
 
@@ -83,8 +90,8 @@ impl Bus {
         open.map(|k| k.event.clone()).collect()
     }
 
-    #[cfg(test)]
-    pub(super) fn last(&self) -> watch::Receiver<u64> {
+    /// Changes with everything that is new.
+    pub fn last(&self) -> watch::Receiver<u64> {
         self.last.subscribe()
     }
 
@@ -92,10 +99,12 @@ impl Bus {
         let (kept, now) = (lock(&self.kept), (self.clock)());
         let mut new: Vec<_> = kept
             .values()
-            .filter(|k| k.n > seen && k.until_ms.is_none_or(|until| until > now))
+            .filter(|k| {
+                k.n > seen && k.until_ms.is_none_or(|until| until > now && !foreign(&k.event))
+            })
             .collect();
         new.sort_by_key(|k| k.n);
-        (new.into_iter().map(|k| k.event.clone()).collect(), *self.last.borrow())
+        (new.into_iter().map(|k| plain(k.event.clone())).collect(), *self.last.borrow())
     }
 
     /// Tells a watcher everything, one line each, as long as it listens.
@@ -118,4 +127,18 @@ impl Bus {
             }
         }
     }
+}
+
+/// Whether other programs decide.
+fn foreign(event: &Value) -> bool {
+    event["session"].as_str().is_some_and(|session| session.starts_with(FOREIGN))
+}
+
+/// What the host needs of an event.
+fn plain(mut event: Value) -> Value {
+    if let Some(fields) = event.as_object_mut() {
+        fields.remove(PLACE);
+        fields.remove(REQUEST);
+    }
+    event
 }

@@ -15,6 +15,8 @@ use std::fmt;
 
 /// Longest part of a body on a card.
 const PREVIEW_CHARS: usize = 1200;
+/// How much of a body other programs are told.
+const START_BYTES: usize = 4096;
 /// Longest value of one field, or of a path.
 const VALUE_CHARS: usize = 300;
 /// Fields of a body that are named one by one.
@@ -57,6 +59,15 @@ pub(super) fn event(id: &str, asked: &Asked, until_ms: i64) -> Value {
     json!({
         "event": "asked", "id": id, "session": asked.session, "agent": asked.agent, "title": title,
         "lines": lines, "until": until_ms, "options": options,
+    })
+}
+
+/// What other programs are told besides, as it will be sent.
+pub(super) fn request(r: &Request) -> Value {
+    let start = r.body.get(..START_BYTES).unwrap_or(&r.body);
+    json!({
+        "method": r.method, "scheme": r.scheme, "path": r.path, "query": r.query,
+        "content_type": r.content_type, "start": String::from_utf8_lossy(start),
     })
 }
 
@@ -203,7 +214,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// A query without the values of keys that look like secrets.
-fn masked(query: &str) -> String {
+pub fn masked(query: &str) -> String {
     let one = |pair: &str| match pair.split_once('=') {
         Some((key, _)) if looks_secret(key) => format!("{key}=…"),
         _ => pair.to_owned(),
@@ -213,7 +224,7 @@ fn masked(query: &str) -> String {
 
 /// One line of text that hides nothing: control, bidi and invisible characters are spelled out, and what is cut
 /// is counted.
-fn shown(text: &str, max: usize) -> String {
+pub fn shown(text: &str, max: usize) -> String {
     let (mut out, mut room) = (String::new(), max);
     for (at, c) in text.char_indices() {
         let hides = c.is_control()

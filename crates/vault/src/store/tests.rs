@@ -71,7 +71,7 @@ fn the_file_of_an_earlier_version_is_taken_over_once() {
 fn the_cache_notices_every_change() {
     let data = tempfile::tempdir().unwrap();
     let store = Store::new(data.path());
-    let cached = Cached::new(Arc::new(store.open().unwrap()));
+    let cached = Cached::new(Arc::new(store.open().unwrap()), false);
     let now = || cached.get().unwrap().map(|c| c.secret.expose().to_owned());
     assert_eq!(now(), None);
     for value in ["value-one", "value-two", "value-six"] {

@@ -35,5 +35,5 @@ async fn main() -> Result<(), VaultError> {
     let mut args = std::env::args_os().skip(1);
     let data: PathBuf = args.next().unwrap_or_default().into();
     let names = args.next().map(|file| Arc::new(Names(file.into())) as Arc<dyn Resolve>);
-    serve(ServeOptions { data, resolver: names }).await
+    serve(ServeOptions { data, resolver: names, ..ServeOptions::default() }).await
 }

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) const VAULT: &str = env!("CARGO_BIN_EXE_vault-under-test");
+pub(crate) use crate::VAULT;
 pub(crate) const KEY: &str = "sk-ant-api03-the-real-key";
 pub(crate) const TOKEN: &str = "sk-ant-oat01-the-real-token";
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -37,3 +37,6 @@ mod tls;
 mod tunnels;
 #[cfg(test)]
 mod web;
+
+/// The program that these tests start.
+pub(crate) const VAULT: &str = env!("CARGO_BIN_EXE_vault-under-test");
