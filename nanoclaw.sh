@@ -230,7 +230,9 @@ step_test_tools() {
   "$TARGET/debug/nanoclaw" tools install --dir "$TARGET/tools"
   # The servers of others that channels are tested against.
   local script
-  for script in channels/*/tests/tools.sh conformance/tools.sh tests/tools.sh; do NANOCLAW_TOOLS="$TARGET/tools" bash "$script"; done
+  for script in channels/*/tests/tools.sh crates/*/tests/tools.sh conformance/tools.sh tests/tools.sh; do
+    NANOCLAW_TOOLS="$TARGET/tools" bash "$script"
+  done
 }
 
 step_test_mail() {

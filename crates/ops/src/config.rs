@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Every key and what it means.
-pub const KEYS: [(&str, &str); 13] = [
+pub const KEYS: [(&str, &str); 17] = [
     ("NANOCLAW_ROOT", "the checkout (default: the one with this program, or the current folder)"),
     ("NANOCLAW_DATA", "where databases, sessions and sockets live (default: data)"),
     ("NANOCLAW_DRIVER", "what isolates agents: auto or the name of a driver (default: auto)"),
@@ -31,6 +31,10 @@ pub const KEYS: [(&str, &str); 13] = [
     ("IDLE_TIMEOUT", "milliseconds that an idle box stays warm (default: 1800000)"),
     ("NANOCLAW_BOX_ENV", "further variables of every box, `A=1 B=2`, such as a fault for a test"),
     ("ASSISTANT_NAME", "name of the first agent (default: Nano)"),
+    ("NANOCLAW_VAULT", "who has the secrets: embedded or onecli (default: embedded)"),
+    ("NANOCLAW_ONECLI_PORT", "on which port the vault answers OneCLI's REST (default: none)"),
+    ("ONECLI_URL", "where the REST of an external OneCLI is"),
+    ("ONECLI_GATEWAY_URL", "where its gateway is, if not where it says"),
 ];
 
 /// Owner of what boxes write when the host runs as root: an id that no account has.

@@ -93,6 +93,8 @@ pub(crate) enum VaultCommand {
     /// Take secrets over from somewhere else
     #[command(subcommand)]
     Import(import::ImportCommand),
+    /// Make a new token for programs that speak to this vault as to OneCLI
+    OnecliToken,
     /// Say what would happen to a request of an agent, and why
     Explain(crate::vault_policy::ExplainArgs),
     /// The file that says what agents may reach
@@ -120,10 +122,13 @@ pub(crate) enum KindArg {
 }
 
 /// The store of one install.
-pub(crate) struct VaultStore(pub(crate) Store);
+pub(crate) struct VaultStore(pub(crate) Store, Option<String>);
 
 impl Credentials for VaultStore {
     fn status(&self) -> Result<Option<String>, String> {
+        if let Some(url) = &self.1 {
+            return Ok(Some(format!("what OneCLI has, at {url}")));
+        }
         let Some(status) = self.0.status().map_err(|e| e.to_string())? else { return Ok(None) };
         let kind = match status.kind {
             Kind::ApiKey => "Anthropic API key",
@@ -144,7 +149,11 @@ impl Credentials for VaultStore {
 
 /// The store of this process.
 pub(crate) fn store(process: &Process) -> VaultStore {
-    VaultStore(Store::new(&process.config.data))
+    let url = match crate::onecli::settings(process) {
+        Ok(nanoclaw_onecli::Settings::External { url, .. }) => Some(url),
+        _ => None,
+    };
+    VaultStore(Store::new(&process.config.data), url)
 }
 
 /// To which variable a typed value would have belonged.
@@ -172,7 +181,9 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
     match command {
         VaultCommand::Serve => {
             let data = process.config.data.clone();
-            nanoclaw_vault::serve(ServeOptions { data, ..ServeOptions::default() }).await?;
+            let outside = crate::onecli::outside(process)?;
+            nanoclaw_vault::serve(ServeOptions { data, outside, ..ServeOptions::default() })
+                .await?;
         }
         VaultCommand::Explain(args) => return crate::vault_policy::explain(process, &args),
         VaultCommand::Policy(command) => return crate::vault_policy::policy(process, &command),
@@ -229,13 +240,23 @@ pub(crate) async fn vault(process: &Process, command: VaultCommand) -> anyhow::R
         }
         VaultCommand::Backup { to } => keys::backup(&open(process)?, &to)?,
         VaultCommand::Restore { from, yes } => keys::restore(&open(process)?, &from, yes)?,
-        VaultCommand::Import(command) => import::import(process, &open(process)?, command)?,
+        VaultCommand::Import(import::ImportCommand::Onecli(args)) => {
+            crate::onecli::import(process, &open(process)?, args).await?;
+        }
+        VaultCommand::Import(import::ImportCommand::Env(args)) => {
+            import::import(process, &open(process)?, args)?;
+        }
+        VaultCommand::OnecliToken => {
+            let token = nanoclaw_onecli::facade::new_token(&open(process)?);
+            print(&token.map_err(anyhow::Error::msg)?);
+            complain("this is shown once; what was valid before is not any more");
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The store, unlocked; asks for the passphrase where one is needed.
-fn open(process: &Process) -> anyhow::Result<nanoclaw_secrets::Store> {
+pub(crate) fn open(process: &Process) -> anyhow::Result<nanoclaw_secrets::Store> {
     let store = store(process).0.open()?;
     if store.is_locked() {
         let Some(passphrase) = asked("passphrase of the vault (not shown): ") else {
@@ -246,7 +267,7 @@ fn open(process: &Process) -> anyhow::Result<nanoclaw_secrets::Store> {
     Ok(store)
 }
 
-fn asked(label: &str) -> Option<Value> {
+pub(crate) fn asked(label: &str) -> Option<Value> {
     if !prompt::is_possible() {
         return None;
     }

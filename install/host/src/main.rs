@@ -7,6 +7,7 @@ mod commands;
 mod credentials;
 mod doctor;
 mod images;
+mod onecli;
 mod run;
 mod vault_audit;
 mod vault_policy;

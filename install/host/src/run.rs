@@ -81,6 +81,7 @@ async fn host(process: &Process, lock: &service::Lock, wait: Duration) -> anyhow
             _ = interrupt.recv() => return Ok(()),
         }
     }
+    crate::onecli::settings(process)?;
     let context = setup::driver_context(config);
     let central = config.open_central()?;
     let chosen = choice::for_host(&drivers(), config.driver.as_deref(), &central, &context).await?;

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 use std::path::Path;
 
 /// What each part may depend on among our own packages. Tests may use more.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("crates/contract", &[]),
     ("crates/channel", &["contract"]),
     ("crates/driver", &["contract"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("crates/policy", &[]),
     ("crates/secrets", &["policy"]),
     ("crates/vault", &["contract", "policy", "secrets"]),
+    ("crates/onecli", &["policy", "secrets", "vault"]),
     ("crates/runner", &["admin", "contract"]),
     ("crates/host", &["admin", "central", "channel", "contract", "driver", "mounts"]),
     ("crates/ops", &["central", "contract", "driver"]),

@@ -19,24 +19,26 @@ const FILE_MAX: u64 = 1 << 20;
 pub(crate) enum ImportCommand {
     /// From an environment file: keys of models and services, tokens of this install's channels
     #[command(after_help = "Example:\n  nanoclaw vault import env --comment-out")]
-    Env {
-        /// The file; `.env` of the install if it is not named
-        file: Option<PathBuf>,
-        /// Take what was imported out of the file; a copy stays beside it
-        #[arg(long)]
-        comment_out: bool,
-        /// Who may use what is not the model's: an agent's id, its folder, or folders with *
-        #[arg(long = "grant")]
-        grants: Vec<String>,
-    },
+    Env(EnvArgs),
+    /// From a OneCLI: secrets, who may use them, and rules
+    #[command(after_help = crate::onecli::HELP)]
+    Onecli(crate::onecli::ImportArgs),
 }
 
-pub(crate) fn import(
-    process: &Process,
-    store: &Store,
-    command: ImportCommand,
-) -> anyhow::Result<()> {
-    let ImportCommand::Env { file, comment_out, grants } = command;
+#[derive(clap::Args)]
+pub(crate) struct EnvArgs {
+    /// The file; `.env` of the install if it is not named
+    file: Option<PathBuf>,
+    /// Take what was imported out of the file; a copy stays beside it
+    #[arg(long)]
+    comment_out: bool,
+    /// Who may use what is not the model's: an agent's id, its folder, or folders with *
+    #[arg(long = "grant")]
+    grants: Vec<String>,
+}
+
+pub(crate) fn import(process: &Process, store: &Store, args: EnvArgs) -> anyhow::Result<()> {
+    let EnvArgs { file, comment_out, grants } = args;
     let file = file.unwrap_or_else(|| process.config.root.join(".env"));
     let mut text = String::new();
     File::open(&file)
