@@ -61,7 +61,8 @@ impl Resolve for Here {
 /// A vault as this program runs it itself.
 pub(crate) async fn serve() -> anyhow::Result<()> {
     let data = std::env::var_os("NANOCLAW_DATA").context("NANOCLAW_DATA")?.into();
-    nanoclaw_vault::serve(ServeOptions { data, resolver: Some(Arc::new(Here)) }).await?;
+    nanoclaw_vault::serve(ServeOptions { data, resolver: Some(Arc::new(Here)), outside: None })
+        .await?;
     Ok(())
 }
 

@@ -112,7 +112,7 @@ pub fn host(args: Args) -> anyhow::Result<ExitCode> {
             let data = PathBuf::from(std::env::var("NANOCLAW_DATA")?);
             let names = data.join(NAMES);
             let resolver = names.exists().then(|| Arc::new(Names(names)) as Arc<dyn Resolve>);
-            nanoclaw_vault::serve(ServeOptions { data, resolver }).await?;
+            nanoclaw_vault::serve(ServeOptions { data, resolver, outside: None }).await?;
             Ok(ExitCode::SUCCESS)
         }),
     }

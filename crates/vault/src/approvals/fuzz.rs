@@ -38,7 +38,7 @@ pub fn events(data: &[u8]) {
     let bus = Bus::new(Arc::new(|| 0));
     bus.put("request q-1", event.clone(), Some(i64::MAX));
     bus.alarm("code", "s-1", "ag-1", &alarm);
-    assert_eq!(bus.pending(), [event.clone()]);
+    assert_eq!(bus.pending(), std::slice::from_ref(&event));
     let heard = RUNTIME.block_on(async {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         let (mut gone, mut to) = tokio::io::split(theirs);

@@ -23,10 +23,10 @@ pub fn control(data: &[u8]) {
     assert_eq!(heard, said);
     heard.truncate(64);
     for line in heard {
-        if let Some(ask) = same::<Ask>(&line) {
-            if matches!(ask, Ask::Unlock { .. }) {
-                assert_eq!(format!("{ask:?}"), "Unlock { passphrase: [passphrase] }");
-            }
+        if let Some(ask) = same::<Ask>(&line)
+            && matches!(ask, Ask::Unlock { .. })
+        {
+            assert_eq!(format!("{ask:?}"), "Unlock { passphrase: [passphrase] }");
         }
         same::<Reply>(&line);
         same::<Decision>(&line);

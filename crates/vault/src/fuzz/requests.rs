@@ -55,7 +55,7 @@ pub fn requests(data: &[u8]) {
 fn goes(target: &str) {
     let Ok(target) = Target::parse(target) else { return };
     let Ok(uri) = target.wire().parse::<Uri>() else { return };
-    let written = uri.path_and_query().map(|written| written.as_str());
+    let written = uri.path_and_query().map(hyper::http::uri::PathAndQuery::as_str);
     assert_eq!(written, Some(target.wire()));
 }
 

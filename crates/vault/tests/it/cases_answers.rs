@@ -236,7 +236,7 @@ async fn p33_an_event_in_pieces_shows_nothing() {
     };
     tokio::join!(saying, hearing);
     world.told(&got);
-    let plain: Vec<u8> = got.split(|b| *b == b'\n').flat_map(|line| line.to_vec()).collect();
+    let plain: Vec<u8> = got.split(|b| *b == b'\n').flat_map(<[u8]>::to_vec).collect();
     assert!(find(&plain, CANARY.as_bytes()).is_none());
     drop(feed);
     world.end().await;
@@ -409,8 +409,8 @@ async fn a11_a_new_value_between_card_and_click_is_a_new_card() {
                 let text = world.control("{\"op\":\"pending\"}\n").await;
                 let pending: serde_json::Value = serde_json::from_str(&text).unwrap();
                 let ids = pending["pending"].as_array().cloned().unwrap_or_default();
-                let ids = ids.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
-                if let Some(id) = ids.filter(|id| Some(id) != not.as_ref()).next() {
+                let mut ids = ids.iter().filter_map(|one| one["id"].as_str().map(str::to_owned));
+                if let Some(id) = ids.find(|id| Some(id) != not.as_ref()) {
                     return id;
                 }
             }
