@@ -96,6 +96,9 @@ fn addresses_mean_the_same() -> Result<()> {
     Ok(())
 }
 
+/// The server itself, which is nobody's address, has two spellings.
+const NOBODY: (&str, &str) = ("\"@s.whatsapp.net\"", "\"s.whatsapp.net\"");
+
 /// A node as `baileys.mjs` shows it.
 fn plain(node: &Node) -> Value {
     let attrs: Map<String, Value> =
@@ -128,20 +131,21 @@ fn node(plain: &Value) -> Node {
 #[tokio::test]
 async fn nodes_on_the_wire_mean_the_same() -> Result<()> {
     let theirs = theirs()?;
+    let same = |nodes: &Value| nodes.to_string().replace(NOBODY.0, NOBODY.1);
     let (mut plains, mut ours) = (Vec::new(), Vec::new());
     for one in theirs["nodes"].as_array().context("nodes")? {
         let mut wanted = one.clone();
         let bytes = unhex(&wanted.as_object_mut().context("a node")?.remove("hex").unwrap());
         let (flags, bytes) = bytes.split_first().context("no bytes")?;
         assert_eq!(*flags, 0, "it is not packed");
-        assert_eq!(plain(&unmarshal_ref(bytes)?.to_owned()), wanted);
+        assert_eq!(same(&plain(&unmarshal_ref(bytes)?.to_owned())), same(&wanted));
         ours.push(hex(&marshal(&node(&wanted))?));
         plains.push(wanted);
     }
     ensure!(plains.len() >= 6, "too few nodes were compared");
     let read = baileys("read", &json!({ "nodes": ours, "messages": [] })).await?;
     let read: Value = serde_json::from_str(&read)?;
-    assert_eq!(read["nodes"], Value::Array(plains));
+    assert_eq!(same(&read["nodes"]), same(&Value::Array(plains)));
     Ok(())
 }
 

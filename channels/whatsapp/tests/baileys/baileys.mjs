@@ -131,7 +131,7 @@ async function make() {
     node('message', { to: AGENT, id: '3EB0ABCDEF0123456789', type: 'text' }, [node('enc', { v: '2', type: 'msg' }, bytes('\x00\x01ÿ'))]),
     node('receipt', { from: '4915550001:12@s.whatsapp.net', participant: '994915550001:3@lid', t: '1790000000' }),
     node('message', { from: GROUP, participant: AGENT_LID, notify: 'Ann ☕', t: '1' }, bytes('x'.repeat(300))),
-    node('odd', { a: 'UPPER', b: '0123456789.-', c: 'F00D', d: '', e: 'x'.repeat(256), f: 'a@b@c' }, 'words'),
+    node('odd', { a: 'UPPER', b: '0123456789.-', c: 'F00D', d: '', e: 'x'.repeat(256), f: 'a b c' }, 'words'),
     node('list', {}, Array.from({ length: 300 }, (_, n) => node('item', { value: String(n) }))),
   ];
   const jids = [AGENT, '4915550000:7@s.whatsapp.net', AGENT_LID, '994915550000:7@lid', GROUP, '4915550000-1400000000@g.us',
