@@ -121,12 +121,22 @@ async fn an_approved_package_can_be_used(driver: &str, read_only: &str) -> anyho
     assert!(world.texts().iter().any(refused), "{:?}", world.texts());
     let made = || anyhow::Ok(central.box_parts(&world.agent)?.tools.map(|tools| tools.provided));
     let first = made()?;
+    let (driver, install) = (world.driver()?, world.rig.run.install.clone());
+    let old = driver.list(&install).await?;
     let done = world.rig.ncl(&format!("groups restart {} --rebuild", world.agent)).await?;
     assert_eq!(done["note"], "Done: its packages are made anew.");
     assert_ne!(made()?, first, "what was there was used again");
     let log = format!("logs/build-{}.log", world.agent);
     let log = std::fs::read_to_string(world.rig.data().join(log))?;
     assert!(log.contains("hello"), "{log}");
+    // What is said while a box ends is another story than what the next one has.
+    let gone = async {
+        while driver.list(&install).await?.iter().any(|b| old.iter().any(|o| o.name == b.name)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(super::SOON, gone).await??;
     uses("second").await?;
     world.rig.stop().await
 }
