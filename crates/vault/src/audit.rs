@@ -246,7 +246,8 @@ impl<A: Fn(&Anchor)> Writer<A> {
         let mut batch = Vec::new();
         let mut upkeep: Option<Instant> = None;
         while self.notes.blocking_recv_many(&mut batch, BATCH) > 0 {
-            // To write many costs what it costs to write one.
+            // To write many costs what it costs to write one, so those of the next moment go along. Nobody waits for
+            // this thread, and it sleeps only when there is something to write.
             std::thread::sleep(GATHER);
             while batch.len() < BATCH
                 && let Ok(more) = self.notes.try_recv()
